@@ -1,0 +1,110 @@
+//! Every bound of the native side by name, with the relations between them asserted at compile time.
+//! Bounds that a user meets are also in the configuration's table of keys.
+
+const std = @import("std");
+
+// ---- messages (guide 9.3, 10.1)
+
+/// Longest message in bytes; longer ones answer TOO_LARGE.
+pub const message_bytes_max: u64 = 1 << 30;
+/// Header in front of every message in the arena, the same bytes as in a packed datagram.
+pub const message_header_bytes: u32 = 8;
+/// Every payload in shared memory and in the log begins at a multiple of this.
+pub const payload_alignment: u32 = 8;
+
+// ---- regions and chunks
+
+pub const page_bytes: u32 = 4096;
+/// Offsets of payloads travel as u32 in units of `payload_alignment`: no region can be larger.
+pub const region_bytes_max: u64 = (1 << 32) * payload_alignment;
+pub const chunk_bytes_min: u32 = 4 * 1024;
+pub const chunk_bytes_max: u32 = 1024 * 1024;
+/// A region is cut into about this many chunks as long as a chunk stays within its bounds.
+pub const chunk_count_aim: u32 = 4096;
+pub const pool_chunks_max: u32 = 1 << 16;
+/// Runs over 1/8 of a pool are taken from its high end.
+pub const pool_large_run_divisor: u32 = 8;
+/// Allocations over 1/8 of a chunk try to extend the open chunk before they take one of their own.
+pub const bump_small_divisor: u32 = 8;
+/// Allocators on one pool at the same time (64 threads for each transmitter, made on first use).
+pub const bump_owners_max: u32 = 4095;
+/// Allocations that may lie in one chunk: the bits of a chunk's reference count.
+pub const chunk_references_max: u32 = (1 << 20) - 1;
+
+// ---- sending window (guide 8.3)
+
+pub const node_bytes: u32 = 32;
+pub const node_count_min: u32 = 1024;
+pub const node_count_max: u32 = 1 << 20;
+/// Arena bytes for each node of a window's ring.
+pub const arena_bytes_per_node: u32 = 256;
+/// Arena of a context, `MaxMemoryAllowedMBytes` (one chunk of slack and a page come on top).
+pub const arena_bytes_min: u64 = 1 << 20;
+pub const arena_bytes_max: u64 = region_bytes_max - chunk_bytes_max - page_bytes;
+
+// ---- names and files (guide 8.3)
+
+pub const context_name_bytes_max: u32 = 63;
+pub const topic_name_bytes_max: u32 = 127;
+pub const partition_max: u32 = 65535;
+/// A file name in a folder of Linux.
+pub const file_name_bytes_max: u32 = 255;
+/// Released mappings of a process that are kept for reuse.
+pub const region_cache_entries_max: u32 = 1024;
+
+// ---- ordered log
+
+/// Bytes of undelivered and half-assembled messages, `ReceiveMemoryMBytes`.
+pub const receive_bytes_min: u64 = 8 << 20;
+pub const receive_bytes_max: u64 = region_bytes_max;
+
+/// Chunk size of a region: a power of two that gives about `chunk_count_aim` chunks.
+pub fn chunk_bytes_for(region_bytes: u64) u32 {
+    const aim = std.math.clamp(region_bytes / chunk_count_aim, chunk_bytes_min, chunk_bytes_max);
+    return @intCast(std.math.floorPowerOfTwo(u64, aim));
+}
+
+/// Nodes in the ring of a window over an arena: the next power of two of a node for each
+/// `arena_bytes_per_node`, within its bounds.
+pub fn node_count_for(arena_bytes: u64) u32 {
+    const wanted = arena_bytes / arena_bytes_per_node;
+    if (wanted >= node_count_max) return node_count_max;
+    if (wanted <= node_count_min) return node_count_min;
+    return @intCast(std.math.ceilPowerOfTwoAssert(u64, wanted));
+}
+
+comptime {
+    const ok = std.debug.assert;
+    ok(std.math.isPowerOfTwo(chunk_bytes_min) and std.math.isPowerOfTwo(chunk_bytes_max));
+    ok(chunk_bytes_min >= page_bytes);
+    ok(pool_chunks_max >= region_bytes_max / chunk_bytes_max);
+    ok(pool_chunks_max > chunk_count_aim * 2);
+    // A chunk full of the smallest allocations can't overflow its reference count.
+    ok(chunk_bytes_max / payload_alignment <= chunk_references_max);
+    ok(bump_owners_max <= std.math.maxInt(u12));
+    ok(std.math.isPowerOfTwo(node_count_min) and std.math.isPowerOfTwo(node_count_max));
+    // Half a ring is whole pages, so that the two block files map back to back.
+    ok(node_count_min / 2 * node_bytes % page_bytes == 0);
+    ok(node_count_max * node_bytes <= region_bytes_max);
+    ok(message_bytes_max <= std.math.maxInt(u32) - 2);
+    ok(message_header_bytes % payload_alignment == 0);
+    ok(arena_bytes_min >= 8 * chunk_bytes_min);
+}
+
+test "chunk sizes follow the region" {
+    const expectEqual = std.testing.expectEqual;
+    try expectEqual(4096, chunk_bytes_for(1 << 20));
+    try expectEqual(4096, chunk_bytes_for(31 << 20));
+    try expectEqual(64 << 10, chunk_bytes_for(256 << 20));
+    try expectEqual(256 << 10, chunk_bytes_for(1100 << 20));
+    try expectEqual(1 << 20, chunk_bytes_for(region_bytes_max));
+}
+
+test "node counts follow the arena" {
+    const expectEqual = std.testing.expectEqual;
+    try expectEqual(4096, node_count_for(1 << 20));
+    try expectEqual(1024, node_count_for(1));
+    try expectEqual(1 << 20, node_count_for(256 << 20));
+    try expectEqual(1 << 20, node_count_for(1 << 34));
+    try expectEqual(32768, node_count_for(5 << 20));
+}

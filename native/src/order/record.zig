@@ -1,0 +1,94 @@
+//! What a record of the ordered log looks like, and the descriptor by which JavaScript is told of one.
+//!
+//! A record is its header with the payload directly behind it, at a multiple of 8. The same bytes are
+//! used in memory and, later, in record files: names, topic and arguments of a stream stand once in a
+//! stream table, epoch and base sqn once a segment, so that a record costs 40 bytes over its payload.
+//!
+//! In a segment records follow each other at multiples of 8. A header whose `length` is one of the two
+//! marks below is not a record of its own:
+//!   * `length_end`: nothing more in this segment, the order goes on in the next one (only its first
+//!     four bytes are written; where a segment is full to the last byte there is no mark);
+//!   * `length_reference`: the record with this place in the order lies in memory of its own, because
+//!     it was assembled there (large messages); `msg_no` holds its offset in the region.
+
+const std = @import("std");
+const limits = @import("../limits.zig");
+
+/// Directly in front of every payload in the log.
+pub const RecordHeader = extern struct {
+    /// Bytes of payload, or one of the marks.
+    length: u32,
+    /// CRC32C over header and payload where the record lies in a file; 0 in memory.
+    check: u32,
+    /// Place in the order of this context, contiguous.
+    sqn: u64,
+    /// Number of the message in its stream (sender context, topic, partition).
+    msg_no: u64,
+    /// Unix milliseconds of ordering; kept by replay.
+    time_ms: u64,
+    /// Id in the stream table of the context.
+    stream: u32,
+    msg_arg: u16,
+    tx_arg: u16,
+};
+
+pub const length_end: u32 = std.math.maxInt(u32);
+pub const length_reference: u32 = std.math.maxInt(u32) - 1;
+
+/// One message of a batch, in memory that native code owns and JavaScript reads.
+pub const Descriptor = extern struct {
+    /// Offset of the payload in the region, in units of 8 bytes.
+    offset8: u32,
+    /// Bytes of payload.
+    length: u32,
+    stream: u32,
+    /// Low half: msg_arg. High half: tx_arg.
+    args: u32,
+    /// Exact: sqns stay below 2^53.
+    sqn: f64,
+};
+
+/// What the appender knows of a message besides its bytes.
+pub const Meta = struct {
+    msg_no: u64,
+    time_ms: u64,
+    stream: u32,
+    msg_arg: u16,
+    tx_arg: u16,
+};
+
+pub const header_bytes: u32 = @sizeOf(RecordHeader);
+
+/// Bytes that a record of `length` payload bytes takes in a segment.
+pub inline fn record_bytes(length: u64) u64 {
+    return std.mem.alignForward(u64, header_bytes + length, limits.payload_alignment);
+}
+
+comptime {
+    const ok = std.debug.assert;
+    ok(@sizeOf(RecordHeader) == 40 and @alignOf(RecordHeader) == 8);
+    ok(@offsetOf(RecordHeader, "length") == 0);
+    ok(@offsetOf(RecordHeader, "check") == 4);
+    ok(@offsetOf(RecordHeader, "sqn") == 8);
+    ok(@offsetOf(RecordHeader, "msg_no") == 16);
+    ok(@offsetOf(RecordHeader, "time_ms") == 24);
+    ok(@offsetOf(RecordHeader, "stream") == 32);
+    ok(@offsetOf(RecordHeader, "msg_arg") == 36);
+    ok(@offsetOf(RecordHeader, "tx_arg") == 38);
+    ok(@sizeOf(Descriptor) == 24);
+    ok(@offsetOf(Descriptor, "offset8") == 0);
+    ok(@offsetOf(Descriptor, "length") == 4);
+    ok(@offsetOf(Descriptor, "stream") == 8);
+    ok(@offsetOf(Descriptor, "args") == 12);
+    ok(@offsetOf(Descriptor, "sqn") == 16);
+    ok(header_bytes % limits.payload_alignment == 0);
+    ok(limits.message_bytes_max < length_reference);
+    ok(@import("builtin").cpu.arch.endian() == .little);
+}
+
+test "records stay aligned" {
+    try std.testing.expectEqual(40, record_bytes(0));
+    try std.testing.expectEqual(48, record_bytes(1));
+    try std.testing.expectEqual(48, record_bytes(8));
+    try std.testing.expectEqual(40 + (1 << 30), record_bytes(1 << 30));
+}
