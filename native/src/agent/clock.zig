@@ -4,6 +4,7 @@
 //! `std.os.linux.clock_gettime` makes in a library costs ten times that.
 
 const std = @import("std");
+const assert = @import("../assert.zig").assert;
 
 pub const ns_per_us: u64 = 1_000;
 pub const ns_per_ms: u64 = 1_000_000;
@@ -25,7 +26,7 @@ pub fn wall_ms() u64 {
 fn read(comptime id: std.c.clockid_t) std.c.timespec {
     var now: std.c.timespec = undefined;
     const result = std.c.clock_gettime(id, &now);
-    std.debug.assert(result == 0); // Fails only for a bad id or address.
+    assert(result == 0); // Fails only for a bad id or address.
     return now;
 }
 

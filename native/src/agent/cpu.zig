@@ -13,7 +13,8 @@ pub fn bind_current(core: u32) u16 {
     if (core >= cores_max) return @backingInt(linux.E.INVAL);
     var set: [cores_max / @bitSizeOf(usize)]usize = @splat(0);
     set[core / @bitSizeOf(usize)] = @as(usize, 1) << @intCast(core % @bitSizeOf(usize));
-    return errno_of(linux.syscall3(.sched_setaffinity, 0, @sizeOf(@TypeOf(set)), @intFromPtr(&set)));
+    const bytes = @sizeOf(@TypeOf(set));
+    return errno_of(linux.syscall3(.sched_setaffinity, 0, bytes, @intFromPtr(&set)));
 }
 
 /// Core that the calling thread runs on at this moment.

@@ -9,6 +9,7 @@ const failure_module = @import("failure.zig");
 
 pub const Failure = failure_module.Failure;
 const errno_of = failure_module.errno_of;
+const assert = @import("../assert.zig").assert;
 
 /// An IPv4 address and port.
 pub const Address = extern struct {
@@ -54,8 +55,8 @@ pub const Address = extern struct {
 };
 
 comptime {
-    std.debug.assert(@sizeOf(Address) == 8);
-    std.debug.assert(@alignOf(Address) == 4);
+    assert(@sizeOf(Address) == 8);
+    assert(@alignOf(Address) == 4);
 }
 
 /// Prints an address in network order as "a.b.c.d" by `{f}`.
@@ -130,7 +131,7 @@ pub const Network = struct {
     }
 
     fn mask_of(prefix_bits: u6) u32 {
-        std.debug.assert(prefix_bits <= 32);
+        assert(prefix_bits <= 32);
         if (prefix_bits == 0) return 0;
         const host_order = @as(u32, std.math.maxInt(u32)) << @intCast(32 - prefix_bits);
         return std.mem.nativeToBig(u32, host_order);
@@ -176,8 +177,8 @@ const InterfaceList = extern struct {
 };
 
 comptime {
-    std.debug.assert(@sizeOf(InterfaceRequest) == @sizeOf(linux.ifreq));
-    std.debug.assert(@sizeOf(InterfaceList) == 16);
+    assert(@sizeOf(InterfaceRequest) == @sizeOf(linux.ifreq));
+    assert(@sizeOf(InterfaceList) == 16);
 }
 
 pub const ResolveError = error{

@@ -1,0 +1,179 @@
+//! How an agent's thread waits when its agents found nothing to do (`WaitStrategy`).
+//!
+//! - `spin`: never gives up the core; lowest latency, one core for each thread.
+//! - `yield`: lets others run, never sleeps.
+//! - `adaptive`: spins for 50 us, yields for as long again, then sleeps in the kernel until a
+//!   socket is readable, another thread calls `wake_if_sleeping`, or the deadline is reached.
+//! - `block`: sleeps at once.
+//!
+//! A thread that hands over work (JavaScript that sends) pays for a wake-up only when the agent
+//! sleeps, and no wake-up is lost: before it sleeps, the agent sets its flag and looks for work
+//! once more; who hands over work publishes it and then reads the flag, a full barrier between the
+//! two on both sides. Whoever comes first, the other one sees it.
+
+const std = @import("std");
+const linux = std.os.linux;
+const barrier = @import("barrier.zig");
+const clock = @import("clock.zig");
+const failure_module = @import("../transport/failure.zig");
+
+pub const Failure = failure_module.Failure;
+pub const PollFd = linux.pollfd;
+const errno_of = failure_module.errno_of;
+const assert = @import("../assert.zig").assert;
+
+pub const Strategy = enum {
+    spin,
+    yield,
+    adaptive,
+    block,
+
+    /// By its name in the configuration; null for any other text.
+    pub fn parse(text: []const u8) ?Strategy {
+        return std.meta.stringToEnum(Strategy, text);
+    }
+};
+
+/// `adaptive`: how long it spins, and how long it yields after that.
+pub const spin_ns: u64 = 50 * clock.ns_per_us;
+pub const yield_ns: u64 = 50 * clock.ns_per_us;
+/// One `idle` call that spins makes this many pauses (25 ns each); then sockets are looked at.
+pub const pauses = 4;
+/// A sleep without a deadline ends after this time at the latest.
+pub const sleep_ns_max: u64 = 3600 * clock.ns_per_s;
+
+/// What an `idle` call did.
+pub const Idled = enum {
+    /// Passed a moment without sleeping, or found work before it would have slept.
+    stayed,
+    /// Slept until the deadline, or was interrupted; no socket had anything.
+    slept,
+    /// Slept, and a socket (see `revents`) or another thread ended it.
+    woken,
+};
+
+pub const Waiter = struct {
+    strategy: Strategy,
+    event_fd: i32,
+    /// When the present idle time began; 0 while there is work.
+    idle_since_ns: u64 = 0,
+    /// Times that the agent slept in the kernel, and that another thread had to wake it.
+    sleeps: u64 = 0,
+    wakes: std.atomic.Value(u64) = .init(0),
+    /// 1 while the agent sleeps or is about to. A line of its own: producers read it often.
+    sleeping: std.atomic.Value(u32) align(64) = .init(0),
+
+    pub const OpenError = error{Refused};
+
+    /// Opens the event descriptor that other threads wake the agent by.
+    pub fn init(strategy: Strategy, failure: *Failure) OpenError!Waiter {
+        const result = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        if (errno_of(result) != 0) {
+            failure.set_errno(errno_of(result), "cannot open an event descriptor", .{});
+            return error.Refused;
+        }
+        return .{ .strategy = strategy, .event_fd = @intCast(result) };
+    }
+
+    /// After this nobody may call `wake_if_sleeping`.
+    pub fn deinit(self: *Waiter) void {
+        _ = linux.close(self.event_fd);
+        self.* = undefined;
+    }
+
+    /// The agent's thread, after a duty cycle that did something: the idle time starts anew.
+    pub fn busy(self: *Waiter) void {
+        self.idle_since_ns = 0;
+    }
+
+    /// The agent's thread, after a duty cycle that found nothing to do. `fds[0]` belongs to the
+    /// waiter, which fills it; the others are sockets, `events` as for poll(2). `deadline_ns` is on
+    /// the monotonic clock; null: none. `has_work(context)` looks for work that other threads
+    /// publish; it is called once, directly before sleeping.
+    pub fn idle(
+        self: *Waiter,
+        now_ns: u64,
+        fds: []PollFd,
+        deadline_ns: ?u64,
+        context: anytype,
+        comptime has_work: fn (@TypeOf(context)) bool,
+    ) Idled {
+        assert(fds.len >= 1);
+        switch (self.strategy) {
+            .spin => return pause(),
+            .yield => return yield(),
+            .adaptive => {
+                if (self.idle_since_ns == 0) self.idle_since_ns = @max(now_ns, 1);
+                const idle_ns = now_ns -| self.idle_since_ns;
+                if (idle_ns < spin_ns) return pause();
+                if (idle_ns < spin_ns + yield_ns) return yield();
+            },
+            .block => {},
+        }
+        if (deadline_ns) |deadline| if (deadline <= now_ns) return .stayed;
+        self.sleeping.store(1, .seq_cst);
+        barrier.full(); // `has_work` must not read before the flag is seen.
+        if (has_work(context)) {
+            self.sleeping.store(0, .monotonic);
+            return .stayed;
+        }
+        return self.sleep(fds, deadline_ns);
+    }
+
+    fn sleep(self: *Waiter, fds: []PollFd, deadline_ns: ?u64) Idled {
+        fds[0] = .{ .fd = self.event_fd, .events = linux.POLL.IN, .revents = 0 };
+        self.sleeps += 1;
+        // The time is read again: `now_ns` is as old as the duty cycle.
+        const wait_ns = if (deadline_ns) |deadline|
+            @min(deadline -| clock.monotonic_ns(), sleep_ns_max)
+        else
+            sleep_ns_max;
+        // The kernel writes the rest of the time into it; it is not used again.
+        var timeout: linux.timespec = .{
+            .sec = @intCast(wait_ns / clock.ns_per_s),
+            .nsec = @intCast(wait_ns % clock.ns_per_s),
+        };
+        const result = linux.ppoll(fds.ptr, @intCast(fds.len), &timeout, null);
+        self.sleeping.store(0, .monotonic);
+        if (errno_of(result) != 0) {
+            // Interrupted by a signal: `revents` were not written.
+            for (fds) |*fd| fd.revents = 0;
+            return .slept;
+        }
+        if (result == 0) return .slept;
+        if (fds[0].revents != 0) {
+            var count: u64 = 0;
+            _ = linux.read(self.event_fd, std.mem.asBytes(&count), @sizeOf(u64));
+        }
+        return .woken;
+    }
+
+    /// Any thread, after it published work for the agent. True when the agent had to be woken; a
+    /// few ns when not. A wake-up that comes too late makes the agent's next sleep a short one.
+    pub fn wake_if_sleeping(self: *Waiter) bool {
+        barrier.full(); // The work must be visible before the flag is read.
+        if (self.sleeping.load(.monotonic) == 0) return false;
+        if (self.sleeping.swap(0, .seq_cst) == 0) return false; // Another thread wakes it.
+        self.wake();
+        return true;
+    }
+
+    /// Any thread: wakes the agent, or makes its next sleep a short one, whatever the flag says (to
+    /// stop it).
+    pub fn wake(self: *Waiter) void {
+        const one: u64 = 1;
+        const result = linux.write(self.event_fd, std.mem.asBytes(&one), @sizeOf(u64));
+        assert(errno_of(result) != @backingInt(linux.E.BADF));
+        _ = self.wakes.fetchAdd(1, .monotonic);
+    }
+
+    fn pause() Idled {
+        for (0..pauses) |_| std.atomic.spinLoopHint();
+        return .stayed;
+    }
+
+    fn yield() Idled {
+        _ = linux.sched_yield();
+        return .stayed;
+    }
+};
