@@ -177,3 +177,128 @@ pub const Waiter = struct {
         return .stayed;
     }
 };
+
+const expect = std.testing.expect;
+const expectEqual = std.testing.expectEqual;
+
+fn nothing(_: void) bool {
+    return false;
+}
+
+test "strategies are found by their names in the configuration" {
+    try expectEqual(Strategy.adaptive, Strategy.parse("adaptive").?);
+    try expectEqual(@as(?Strategy, null), Strategy.parse("Adaptive"));
+}
+
+test "spin and yield never sleep" {
+    for ([_]Strategy{ .spin, .yield }) |strategy| {
+        var failure: Failure = .{};
+        var waiter: Waiter = try .init(strategy, &failure);
+        defer waiter.deinit();
+        var fds: [1]PollFd = undefined;
+        for (0..1000) |_| {
+            try expectEqual(.stayed, waiter.idle(clock.monotonic_ns(), &fds, null, {}, nothing));
+        }
+        try expectEqual(@as(u64, 0), waiter.sleeps);
+        try expect(!waiter.wake_if_sleeping());
+    }
+}
+
+test "adaptive spins, yields, then sleeps until the deadline; work starts it anew" {
+    var failure: Failure = .{};
+    var waiter: Waiter = try .init(.adaptive, &failure);
+    defer waiter.deinit();
+    var fds: [1]PollFd = undefined;
+    const start = clock.monotonic_ns();
+    const deadline = start + 20 * clock.ns_per_ms;
+    while (waiter.idle(clock.monotonic_ns(), &fds, deadline, {}, nothing) == .stayed) {
+        try expect(clock.monotonic_ns() < deadline + clock.ns_per_s);
+    }
+    try expect(clock.monotonic_ns() >= deadline);
+    try expectEqual(@as(u64, 1), waiter.sleeps);
+    // A deadline that passed is not slept on.
+    const now = clock.monotonic_ns();
+    try expectEqual(.stayed, waiter.idle(now, &fds, now, {}, nothing));
+    waiter.busy();
+    try expectEqual(.stayed, waiter.idle(now, &fds, null, {}, nothing));
+    try expectEqual(.stayed, waiter.idle(now + spin_ns - 1, &fds, null, {}, nothing));
+    try expectEqual(@as(u64, 1), waiter.sleeps);
+}
+
+test "a readable socket ends the sleep" {
+    var failure: Failure = .{};
+    var waiter: Waiter = try .init(.block, &failure);
+    defer waiter.deinit();
+    var pair: [2]i32 = undefined;
+    const kind = linux.SOCK.STREAM | linux.SOCK.CLOEXEC;
+    try expectEqual(@as(u16, 0), errno_of(linux.socketpair(linux.AF.UNIX, kind, 0, &pair)));
+    defer for (pair) |fd| {
+        _ = linux.close(fd);
+    };
+    var fds: [2]PollFd = .{ undefined, .{ .fd = pair[0], .events = linux.POLL.IN } };
+    const deadline = clock.monotonic_ns() + 10 * clock.ns_per_s;
+    _ = linux.write(pair[1], "x", 1);
+    try expectEqual(.woken, waiter.idle(0, &fds, deadline, {}, nothing));
+    try expect(fds[0].revents == 0 and fds[1].revents & linux.POLL.IN != 0);
+    // So does a wake-up that came before, once.
+    waiter.wake();
+    fds[1].events = 0;
+    try expectEqual(.woken, waiter.idle(0, &fds, deadline, {}, nothing));
+    try expect(fds[0].revents != 0);
+    const soon = clock.monotonic_ns() + clock.ns_per_ms;
+    try expectEqual(.slept, waiter.idle(0, &fds, soon, {}, nothing));
+}
+
+/// A producer that hands one unit of work over at a time to an agent that sleeps in between.
+const Handover = struct {
+    waiter: Waiter,
+    published: std.atomic.Value(u32) = .init(0),
+    done: std.atomic.Value(u32) = .init(0),
+    /// Sleeps that ended by the deadline although work was there: each is a lost wake-up.
+    overslept: u32 = 0,
+
+    const rounds = 20_000;
+
+    fn has_work(self: *Handover) bool {
+        return self.published.load(.acquire) != self.done.load(.monotonic);
+    }
+
+    fn agent(self: *Handover) void {
+        var fds: [1]PollFd = undefined;
+        while (self.done.load(.monotonic) < rounds) {
+            if (self.has_work()) {
+                self.done.store(self.published.load(.acquire), .release);
+                self.waiter.busy();
+                continue;
+            }
+            const now = clock.monotonic_ns();
+            const deadline = now + 5 * clock.ns_per_s;
+            const idled = self.waiter.idle(now, &fds, deadline, self, has_work);
+            if (idled == .slept and self.has_work()) self.overslept += 1;
+        }
+    }
+
+    fn run(strategy: Strategy) !Handover {
+        var failure: Failure = .{};
+        var self: Handover = .{ .waiter = try .init(strategy, &failure) };
+        defer self.waiter.deinit();
+        const thread = try std.Thread.spawn(.{}, agent, .{&self});
+        for (1..rounds + 1) |round| {
+            // Now and then late enough that the agent is on its way to sleep, or asleep.
+            for (0..round % 97) |_| std.atomic.spinLoopHint();
+            self.published.store(@intCast(round), .release);
+            _ = self.waiter.wake_if_sleeping();
+            while (self.done.load(.acquire) != round) _ = linux.sched_yield();
+        }
+        thread.join();
+        const wakes = self.waiter.wakes.load(.monotonic);
+        try expect(wakes <= rounds);
+        try expect(strategy != .block or wakes > 0);
+        return self;
+    }
+};
+
+test "no wake-up is lost between two threads" {
+    try expectEqual(@as(u32, 0), (try Handover.run(.block)).overslept);
+    try expectEqual(@as(u32, 0), (try Handover.run(.adaptive)).overslept);
+}

@@ -170,3 +170,220 @@ fn connect(path: []const u8, failure: *Failure) OpenError!i32 {
     }
     return fd;
 }
+
+const expect = std.testing.expect;
+const expectEqual = std.testing.expectEqual;
+
+/// A listening unix socket, as `node:net` opens one.
+const TestServer = struct {
+    fd: i32,
+    path: [path_bytes_max]u8,
+    path_len: usize,
+
+    fn open(name: []const u8) !TestServer {
+        var self: TestServer = .{ .fd = undefined, .path = undefined, .path_len = undefined };
+        // An abstract name, so that nothing stays behind.
+        const text = try std.fmt.bufPrint(&self.path, "\x00rcm-{s}-{d}", .{ name, linux.getpid() });
+        self.path_len = text.len;
+        const kind = linux.SOCK.STREAM | linux.SOCK.CLOEXEC;
+        self.fd = @intCast(linux.socket(linux.AF.UNIX, kind, 0));
+        errdefer _ = linux.close(self.fd);
+        var address: linux.sockaddr.un = .{ .path = @splat(0) };
+        @memcpy(address.path[0..text.len], text);
+        const bytes = @offsetOf(linux.sockaddr.un, "path") + text.len;
+        const bound = linux.bind(self.fd, @ptrCast(&address), @intCast(bytes));
+        if (errno_of(bound) != 0) return error.Refused;
+        if (errno_of(linux.listen(self.fd, 128)) != 0) return error.Refused;
+        return self;
+    }
+
+    fn close(self: *TestServer) void {
+        _ = linux.close(self.fd);
+    }
+
+    fn name_text(self: *const TestServer) []const u8 {
+        return self.path[0..self.path_len];
+    }
+
+    fn accept(self: *TestServer) !i32 {
+        const result = linux.accept4(self.fd, null, null, linux.SOCK.CLOEXEC);
+        if (errno_of(result) != 0) return error.Refused;
+        return @intCast(result);
+    }
+};
+
+/// Bytes that wait at `fd`, which are taken.
+fn take_bytes(fd: i32, timeout_ms: i32) usize {
+    var fds = [1]linux.pollfd{.{ .fd = fd, .events = linux.POLL.IN }};
+    if (linux.poll(&fds, 1, timeout_ms) != 1) return 0;
+    var bytes: [256]u8 = undefined;
+    return linux.read(fd, &bytes, bytes.len);
+}
+
+test "a waker writes one byte for each arm, and none when JavaScript is awake" {
+    var failure: Failure = .{};
+    var server: TestServer = try .open("one");
+    defer server.close();
+    var table: WakerTable = .{};
+    const id = try table.open(server.name_text(), &failure);
+    const reader = try server.accept();
+    defer _ = linux.close(reader);
+    var armed: Armed = .{};
+    armed.notify(&table, id);
+    try expectEqual(@as(usize, 0), take_bytes(reader, 0));
+    armed.arm();
+    for (0..3) |_| armed.notify(&table, id);
+    try expectEqual(@as(usize, 1), take_bytes(reader, 1000));
+    armed.arm();
+    try expect(armed.disarm());
+    armed.notify(&table, id);
+    try expectEqual(@as(usize, 0), take_bytes(reader, 0));
+    // Two contexts of one thread: each has its own wake-up.
+    var other: Armed = .{};
+    armed.arm();
+    other.arm();
+    armed.notify(&table, id);
+    other.notify(&table, id);
+    try expectEqual(@as(usize, 2), take_bytes(reader, 1000));
+    try expect(table.close(id));
+    try expect(!table.close(id));
+    table.wake(id);
+    try expectEqual(@as(usize, 0), take_bytes(reader, 1000)); // End of the stream.
+}
+
+test "a closed waker's id reaches nobody else, and a reader that is gone does no harm" {
+    var failure: Failure = .{};
+    var server: TestServer = try .open("gone");
+    defer server.close();
+    var table: WakerTable = .{};
+    const first = try table.open(server.name_text(), &failure);
+    const first_reader = try server.accept();
+    try expect(table.close(first));
+    _ = linux.close(first_reader);
+    const second = try table.open(server.name_text(), &failure);
+    const second_reader = try server.accept();
+    try expect(first != second and second <= std.math.maxInt(i32));
+    table.wake(first);
+    try expectEqual(@as(usize, 0), take_bytes(second_reader, 0));
+    table.wake(second);
+    try expectEqual(@as(usize, 1), take_bytes(second_reader, 1000));
+    _ = linux.close(second_reader);
+    for (0..3) |_| table.wake(second); // No SIGPIPE.
+    try expect(table.close(second));
+}
+
+test "wakers are bounded, and wrong paths are refused with text" {
+    var failure: Failure = .{};
+    var server: TestServer = try .open("many");
+    defer server.close();
+    var table: WakerTable = .{};
+    var ids: [wakers_max]u32 = undefined;
+    for (&ids) |*id| id.* = try table.open(server.name_text(), &failure);
+    const one_more = table.open(server.name_text(), &failure);
+    try std.testing.expectError(error.TooMany, one_more);
+    for (ids) |id| try expect(table.close(id));
+    const again = try table.open(server.name_text(), &failure);
+    try expect(table.close(again));
+    const missing = table.open("/nonexistent/rcm", &failure);
+    try std.testing.expectError(error.Refused, missing);
+    try std.testing.expectEqualStrings(
+        "cannot connect to the event loop at /nonexistent/rcm: ENOENT",
+        failure.text(),
+    );
+    try std.testing.expectError(error.BadPath, table.open("", &failure));
+    const long: [path_bytes_max + 1]u8 = @splat('x');
+    try std.testing.expectError(error.BadPath, table.open(&long, &failure));
+}
+
+/// A data plane that publishes numbers, and a JavaScript thread that sleeps when it saw them all.
+const Stress = struct {
+    table: WakerTable = .{},
+    armed: Armed = .{},
+    id: u32 = 0,
+    published: std.atomic.Value(u32) = .init(0),
+    seen: std.atomic.Value(u32) = .init(0),
+
+    const rounds = 20_000;
+
+    fn data_plane(self: *Stress) void {
+        for (1..rounds + 1) |round| {
+            self.published.store(@intCast(round), .release);
+            self.armed.notify(&self.table, self.id);
+            // Sometimes lets the sleeper catch up, sometimes runs ahead of it.
+            if (round % 3 != 0) continue;
+            for (0..round % 89) |_| std.atomic.spinLoopHint();
+            while (round % 2 == 0 and self.seen.load(.acquire) < round) _ = linux.sched_yield();
+        }
+    }
+};
+
+test "no wake-up is lost between a data plane and a sleeper" {
+    var failure: Failure = .{};
+    var server: TestServer = try .open("stress");
+    defer server.close();
+    var stress: Stress = .{};
+    stress.id = try stress.table.open(server.name_text(), &failure);
+    const reader = try server.accept();
+    defer _ = linux.close(reader);
+    const thread = try std.Thread.spawn(.{}, Stress.data_plane, .{&stress});
+    var bytes: usize = 0;
+    var sleeps: usize = 0;
+    var seen: u32 = 0;
+    while (seen < Stress.rounds) {
+        const now_published = stress.published.load(.acquire);
+        if (now_published != seen) {
+            seen = now_published;
+            stress.seen.store(seen, .release);
+            continue;
+        }
+        stress.armed.arm();
+        if (stress.published.load(.acquire) != seen) {
+            _ = stress.armed.disarm();
+            continue;
+        }
+        sleeps += 1;
+        const taken = take_bytes(reader, 5_000);
+        bytes += taken;
+        try expect(taken > 0); // A sleep without a byte is a lost wake-up.
+    }
+    thread.join();
+    bytes += take_bytes(reader, 0);
+    try expect(sleeps > 0 and bytes >= sleeps);
+    try expect(stress.table.close(stress.id));
+}
+
+/// Threads that wake while the waker is closed and opened again.
+const CloseRace = struct {
+    table: WakerTable = .{},
+    id: std.atomic.Value(u32) = .init(0),
+    stop: std.atomic.Value(bool) = .init(false),
+
+    fn wake(self: *CloseRace) void {
+        while (!self.stop.load(.acquire)) self.table.wake(self.id.load(.acquire));
+    }
+};
+
+test "wake() never writes to a descriptor that close() gave back" {
+    var failure: Failure = .{};
+    var server: TestServer = try .open("race");
+    defer server.close();
+    var race: CloseRace = .{};
+    const thread = try std.Thread.spawn(.{}, CloseRace.wake, .{&race});
+    for (0..300) |_| {
+        const id = try race.table.open(server.name_text(), &failure);
+        race.id.store(id, .release);
+        const reader = try server.accept();
+        _ = take_bytes(reader, 1000);
+        try expect(race.table.close(id));
+        _ = linux.close(reader);
+        // These very likely get the descriptors that were just given back.
+        var pair: [2]i32 = undefined;
+        const kind = linux.SOCK.STREAM | linux.SOCK.CLOEXEC;
+        try expectEqual(@as(u16, 0), errno_of(linux.socketpair(linux.AF.UNIX, kind, 0, &pair)));
+        try expectEqual(@as(usize, 0), take_bytes(pair[0], 0));
+        try expectEqual(@as(usize, 0), take_bytes(pair[1], 0));
+        for (pair) |fd| _ = linux.close(fd);
+    }
+    race.stop.store(true, .release);
+    thread.join();
+}

@@ -342,7 +342,8 @@ pub fn recv_from(fd: i32, buffer: []u8) ?Received {
 }
 
 /// Datagrams that the kernel threw away at this socket since it was opened (buffer full, bad
-/// checksum); wraps at 2^32. Null where the kernel does not tell (before 4.12). A system call.
+/// checksum); a run that arrived joined counts once. Wraps at 2^32. Null where the kernel does not
+/// tell (before Linux 4.12). A system call.
 pub fn kernel_drops(fd: i32) ?u32 {
     const drops_index = 8; // SK_MEMINFO_DROPS
     var info: [drops_index + 1]u32 = undefined;
@@ -553,4 +554,8 @@ fn random_u32() u32 {
     // Without the kernel's randomness the thread's number still spreads processes.
     if (errno_of(result) != 0) value = @bitCast(linux.gettid() *% 0x61c8_8647);
     return value;
+}
+
+test {
+    _ = @import("udp_test.zig");
 }
