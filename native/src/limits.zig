@@ -16,7 +16,7 @@ pub const payload_alignment: u32 = 8;
 
 pub const page_bytes: u32 = 4096;
 /// Offsets of payloads travel as u32 in units of `payload_alignment`: no region can be larger.
-pub const region_bytes_max: u64 = (1 << 32) * payload_alignment;
+pub const region_bytes_max: u64 = (1 << 32) * @as(u64, payload_alignment);
 pub const chunk_bytes_min: u32 = 4 * 1024;
 pub const chunk_bytes_max: u32 = 1024 * 1024;
 /// A region is cut into about this many chunks as long as a chunk stays within its bounds.

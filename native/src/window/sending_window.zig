@@ -1,0 +1,323 @@
+//! The sending window of one (topic, partition): a ring of nodes and cursors over messages in the arena.
+//!
+//!     reclaimed <= acked <= sent <= written
+//!
+//! `publish` numbers a message and moves `written`; the network side moves `sent`, acknowledgements move
+//! `acked`; what lies under `acked` stays for late repair until `reclaim_to`. Each cursor has one writer
+//! thread (the producer: `written`; the network side: all others), the rest read.
+//!
+//! It works on memory that it is given: mapped files (`files.zig`) or plain memory (`create_in_memory`,
+//! for the simulator and tests). A process that dies between any two stores leaves a window which
+//! `recovery.zig` understands.
+
+const std = @import("std");
+const limits = @import("../limits.zig");
+const assert = @import("../assert.zig").assert;
+const layout = @import("node.zig");
+const ChunkPool = @import("pool.zig").ChunkPool;
+
+const Node = layout.Node;
+const WindowPage = layout.WindowPage;
+const MessageHeader = layout.MessageHeader;
+
+pub const SendingWindow = struct {
+    page: *WindowPage,
+    /// The whole ring: both block files lie back to back in memory.
+    nodes: [*]Node,
+    capacity: u32,
+    arena: [*]u8,
+    arena_bytes: u64,
+    /// The producer's own copies, on a line of their own.
+    next_no: u64 align(64),
+    reclaimed_seen: u64,
+    /// The network side's.
+    pad: [48]u8 = undefined,
+
+    pub const Options = struct {
+        page: *WindowPage,
+        nodes: [*]Node,
+        /// Power of two.
+        capacity: u32,
+        /// Memory that offsets of messages count in: the chunks of the context's pool.
+        arena: []u8,
+    };
+
+    pub fn init(options: Options) SendingWindow {
+        assert(std.math.isPowerOfTwo(options.capacity));
+        const next_no = options.page.written.load();
+        const kept_from = options.page.reclaimed.load();
+        assert(kept_from <= next_no and next_no - kept_from <= options.capacity);
+        return .{
+            .page = options.page,
+            .nodes = options.nodes,
+            .capacity = options.capacity,
+            .arena = options.arena.ptr,
+            .arena_bytes = options.arena.len,
+            .next_no = next_no,
+            .reclaimed_seen = kept_from,
+        };
+    }
+
+    /// A window without files, empty, next number 0.
+    pub fn create_in_memory(
+        allocator: std.mem.Allocator,
+        capacity: u32,
+        arena: []u8,
+    ) error{OutOfMemory}!SendingWindow {
+        const page = try allocator.create(WindowPage);
+        errdefer allocator.destroy(page);
+        const nodes = try allocator.alloc(Node, capacity);
+        page.* = std.mem.zeroes(WindowPage);
+        @memset(nodes, std.mem.zeroes(Node));
+        reset_page(page, 0);
+        return init(.{ .page = page, .nodes = nodes.ptr, .capacity = capacity, .arena = arena });
+    }
+
+    pub fn destroy_in_memory(self: *SendingWindow, allocator: std.mem.Allocator) void {
+        allocator.free(self.nodes[0..self.capacity]);
+        allocator.destroy(self.page);
+        self.* = undefined;
+    }
+
+    // ---- producer
+
+    /// Numbers the message whose payload begins at `payload_offset8` * 8 in the arena, writes its header
+    /// in front of it, and makes it visible. Null when the ring is full; nothing changed then.
+    /// `flags`: `node.flag_unsent` or 0. One thread at a time.
+    pub inline fn publish(
+        self: *SendingWindow,
+        payload_offset8: u32,
+        length: u32,
+        msg_arg: u16,
+        flags: u16,
+    ) ?u64 {
+        const no = self.next_no;
+        if (no - self.reclaimed_seen >= self.capacity) {
+            self.reclaimed_seen = self.page.reclaimed.load();
+            if (no - self.reclaimed_seen >= self.capacity) return null;
+        }
+        const offset = @as(u64, payload_offset8) * limits.payload_alignment;
+        assert(length <= limits.message_bytes_max and flags & ~layout.flag_unsent == 0);
+        assert(offset >= limits.message_header_bytes);
+        assert(offset <= self.arena_bytes and length <= self.arena_bytes - offset);
+        const header: *MessageHeader = @ptrCast(@alignCast(
+            self.arena + offset - limits.message_header_bytes,
+        ));
+        header.* = .{ .length = length, .msg_arg = msg_arg };
+        self.clear_padding(offset + length);
+        var value: Node = .{
+            .tag = no + 1,
+            .offset8 = payload_offset8,
+            .length = length,
+            .msg_arg = msg_arg,
+            .flags = flags,
+            .check = 0,
+        };
+        value.check = value.checksum();
+        self.put_node(&value);
+        self.next_no = no + 1;
+        self.page.written.store(no + 1);
+        return no;
+    }
+
+    /// A message for which `publish` would find no node. Producer.
+    pub fn ring_full(self: *SendingWindow) bool {
+        if (self.next_no - self.reclaimed_seen < self.capacity) return false;
+        self.reclaimed_seen = self.page.reclaimed.load();
+        return self.next_no - self.reclaimed_seen >= self.capacity;
+    }
+
+    // ---- any thread
+
+    /// Number of the next message.
+    pub inline fn written(self: *const SendingWindow) u64 {
+        return self.page.written.load();
+    }
+
+    pub inline fn acked(self: *const SendingWindow) u64 {
+        return self.page.acked.load();
+    }
+
+    pub inline fn reclaimed(self: *const SendingWindow) u64 {
+        return self.page.reclaimed.load();
+    }
+
+    pub inline fn sent_msg(self: *const SendingWindow) u64 {
+        return @atomicLoad(u64, &self.page.sent.msg, .acquire);
+    }
+
+    pub inline fn sent_frag(self: *const SendingWindow) u64 {
+        return @atomicLoad(u64, &self.page.sent.frag, .acquire);
+    }
+
+    pub fn connection_id(self: *const SendingWindow) u64 {
+        return self.page.connection_id.load();
+    }
+
+    pub fn connection_first(self: *const SendingWindow) u64 {
+        return self.page.connection_first.load();
+    }
+
+    /// Slot of a number in the ring (`FirstIndex`, `CurrentIndex` of the statistics).
+    pub inline fn index_of(self: *const SendingWindow, no: u64) u32 {
+        return @intCast(no & (self.capacity - 1));
+    }
+
+    // ---- network side
+
+    /// Node of a message in [reclaimed, written).
+    pub inline fn node(self: *const SendingWindow, no: u64) *const Node {
+        const found = &self.nodes[self.index_of(no)];
+        assert(@atomicLoad(u64, &found.tag, .acquire) == no + 1);
+        return found;
+    }
+
+    /// The node if message `no` was published already: follows the tags without touching `written`.
+    pub inline fn published(self: *const SendingWindow, no: u64) ?*const Node {
+        const found = &self.nodes[self.index_of(no)];
+        return if (@atomicLoad(u64, &found.tag, .acquire) == no + 1) found else null;
+    }
+
+    /// Offset of the message's header in the arena. Not for lost messages.
+    pub inline fn header_offset(self: *const SendingWindow, of: *const Node) u64 {
+        _ = self;
+        assert(of.flags & layout.flag_lost == 0);
+        return @as(u64, of.offset8) * limits.payload_alignment - limits.message_header_bytes;
+    }
+
+    /// The message's bytes. Not for lost messages.
+    pub inline fn payload(self: *const SendingWindow, of: *const Node) []const u8 {
+        const start = self.header_offset(of) + limits.message_header_bytes;
+        return self.arena_slice(start, of.length);
+    }
+
+    pub inline fn arena_slice(self: *const SendingWindow, offset: u64, bytes: u64) []const u8 {
+        assert(offset <= self.arena_bytes and bytes <= self.arena_bytes - offset);
+        return self.arena[offset..][0..bytes];
+    }
+
+    /// The next thing to send is fragment `frag` of message `msg`. It may go back (after a new
+    /// connection), never below `acked`.
+    pub fn set_sent(self: *SendingWindow, msg: u64, frag: u64) void {
+        assert(msg >= self.page.acked.load() and msg <= self.page.written.load());
+        @atomicStore(u64, &self.page.sent.frag, frag, .release);
+        @atomicStore(u64, &self.page.sent.msg, msg, .release);
+    }
+
+    /// Everything below `no` has arrived where it counts. Never goes back.
+    pub fn set_acked(self: *SendingWindow, no: u64) void {
+        assert(no >= self.page.acked.load() and no <= self.page.written.load());
+        self.page.acked.store(no);
+    }
+
+    /// Frees the messages below `no` <= acked that are still kept. `reclaimed` moves first, so that a
+    /// process that dies in between never takes reused memory for a kept message.
+    pub fn reclaim_to(self: *SendingWindow, no: u64, pool: *ChunkPool) void {
+        assert(no <= self.page.acked.load());
+        var at = self.page.reclaimed.load();
+        while (at < no) {
+            var spans: [64]ChunkPool.Span = undefined;
+            var weights: [64]u32 = undefined;
+            var count: u32 = 0;
+            while (at < no) : (at += 1) {
+                const of = self.node(at);
+                if (of.flags & layout.flag_lost != 0) continue;
+                const bytes = limits.message_header_bytes + @as(u64, of.length);
+                const span = pool.span_of(self.header_offset(of), bytes);
+                // Neighbours share a chunk: one subtraction for all of them.
+                const same = count > 0 and span.count == 1 and spans[count - 1].count == 1 and
+                    spans[count - 1].first == span.first;
+                if (same) {
+                    weights[count - 1] += 1;
+                    continue;
+                }
+                if (count == spans.len) break;
+                spans[count] = span;
+                weights[count] = 1;
+                count += 1;
+            }
+            self.page.reclaimed.store(at);
+            for (spans[0..count], weights[0..count]) |span, weight| {
+                if (span.count == 1) {
+                    pool.release_many(span.first, weight);
+                } else {
+                    pool.release(span.first, span.count);
+                }
+            }
+        }
+    }
+
+    /// A connection begins: `id` is higher than the last one's, `first` its first number.
+    pub fn set_connection(self: *SendingWindow, id: u64, first: u64) void {
+        assert(id > self.page.connection_id.load());
+        self.page.connection_first.store(first);
+        self.page.connection_id.store(id);
+    }
+
+    /// An empty window (acked == written) goes on at a higher number (`IsHandshake`). What was cached is
+    /// freed. Only while nobody publishes.
+    pub fn start_at(self: *SendingWindow, no: u64, pool: *ChunkPool) void {
+        const page = self.page;
+        assert(page.acked.load() == page.written.load());
+        assert(no >= page.written.load());
+        self.reclaim_to(page.acked.load(), pool);
+        // From here on all cursors count as at least this, wherever the process dies.
+        page.base.store(no);
+        page.written.store(no);
+        page.acked.store(no);
+        page.reclaimed.store(no);
+        self.set_sent(no, 0);
+        self.next_no = no;
+        self.reclaimed_seen = no;
+    }
+
+    /// All cursors at `no`, no connection: a new window.
+    pub fn reset_page(page: *WindowPage, no: u64) void {
+        page.base.store(no);
+        page.written.store(no);
+        page.sent.msg = no;
+        page.sent.frag = 0;
+        page.acked.store(no);
+        page.reclaimed.store(no);
+        page.connection_id.store(0);
+        page.connection_first.store(no);
+        page.generations.current = 0;
+        page.generations.next = 0;
+    }
+
+    /// What lies between the payload and the next multiple of 8 goes on the wire: never old bytes.
+    inline fn clear_padding(self: *SendingWindow, end: u64) void {
+        const used = end % limits.payload_alignment;
+        if (used == 0) return;
+        @memset(self.arena[end..][0 .. limits.payload_alignment - used], 0);
+    }
+
+    inline fn put_node(self: *SendingWindow, value: *const Node) void {
+        const slot = &self.nodes[self.index_of(value.tag - 1)];
+        slot.offset8 = value.offset8;
+        slot.length = value.length;
+        slot.msg_arg = value.msg_arg;
+        slot.flags = value.flags;
+        slot.check = value.check;
+        slot.reserved = 0;
+        @atomicStore(u64, &slot.tag, value.tag, .release);
+    }
+
+    /// Recovery: nothing is kept under this number, and whoever asks is told so.
+    pub fn put_lost(self: *SendingWindow, no: u64) void {
+        var value: Node = .{
+            .tag = no + 1,
+            .offset8 = 0,
+            .length = 0,
+            .msg_arg = 0,
+            .flags = layout.flag_lost,
+            .check = 0,
+        };
+        value.check = value.checksum();
+        self.put_node(&value);
+    }
+};
+
+comptime {
+    std.debug.assert(@offsetOf(SendingWindow, "next_no") % 64 == 0);
+}
