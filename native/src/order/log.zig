@@ -1,0 +1,621 @@
+//! The ordered log in memory: one appender, one consumer, and the order of appending is the order.
+//!
+//! Records lie one behind the other in segments, which are chunks of a pool; a message larger than a
+//! segment, or one that is assembled piece by piece, lies in a run of chunks of its own (`reserve`), and a
+//! small reference record in the segments gives it its place in the order (`commit`). Either way a payload
+//! is copied once.
+//!
+//!     processed <= read <= ordered <= next
+//!
+//! The appender writes records up to `next` and makes them visible by `publish`, one store for a batch.
+//! The consumer fills descriptors from `read`, and `processed` gives the segments below it back to the
+//! pool. `rewind` offers again what was not processed. Memory is bounded by the pool: the appender gets
+//! `error.NoMemory`, never waits, and tries again when the consumer has gone on.
+//!
+//! While everything is processed the open segment holds nothing that anybody needs, so the appender may
+//! give it back and go on elsewhere (`leave_segment`): without that, a segment in the middle of an empty
+//! pool could stand in the way of a large message for ever.
+
+const std = @import("std");
+const limits = @import("../limits.zig");
+const assert = @import("../assert.zig").assert;
+const record = @import("record.zig");
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
+
+const RecordHeader = record.RecordHeader;
+const Descriptor = record.Descriptor;
+const Meta = record.Meta;
+
+/// Memory reserved for one message; `payload` is filled by the caller in any order.
+pub const Extent = struct {
+    /// Offset of the record's header in the region.
+    offset: u64,
+    payload: []u8,
+};
+
+/// Goes on from place `sqn` at `offset`: set while everything below was processed.
+const Jump = struct { sqn: u64, offset: u64 };
+
+/// Memory that can go when everything below `sqn` is processed: a segment that ended in front of record
+/// `sqn`, or the extent of record `sqn` - 1.
+const Retired = struct { sqn: u64, first: u32, count: u32, is_segment: bool };
+
+/// In front of record `sqn`: at `offset` in the segment that ends at `end`, or, where that segment has
+/// ended, at the start of the next one.
+const Position = struct { sqn: u64, offset: u64, end: u64 };
+
+pub const Log = struct {
+    pool: *ChunkPool,
+    /// By chunk: the segment that follows it. Written before the publication of what is there.
+    next_chunk: []u32,
+    retired: []Retired,
+
+    // ---- the appender's
+    next_sqn: u64 align(64),
+    /// Where the next record goes, and the end of the open segment; equal when there is none.
+    at: u64,
+    end: u64,
+    jump: Jump,
+
+    // ---- published by the appender
+    ordered: std.atomic.Value(u64) align(64),
+
+    // ---- published by the consumer
+    processed_sqn: std.atomic.Value(u64) align(64),
+
+    // ---- the consumer's
+    read: Position align(64),
+    /// A position at or below `processed`, in the oldest segment that was not given back.
+    oldest: Position,
+    retired_head: u32,
+    retired_count: u32,
+
+    /// The log takes chunks of `pool`, alone or beside others. `first_sqn`: place of the first record.
+    pub fn init(
+        allocator: std.mem.Allocator,
+        pool: *ChunkPool,
+        first_sqn: u64,
+    ) error{OutOfMemory}!Log {
+        const next_chunk = try allocator.alloc(u32, pool.chunk_count);
+        errdefer allocator.free(next_chunk);
+        const retired = try allocator.alloc(Retired, pool.chunk_count + 1);
+        return .{
+            .pool = pool,
+            .next_chunk = next_chunk,
+            .retired = retired,
+            .next_sqn = first_sqn,
+            .at = 0,
+            .end = 0,
+            .jump = .{ .sqn = first_sqn, .offset = 0 },
+            .ordered = .init(first_sqn),
+            .processed_sqn = .init(first_sqn),
+            .read = .{ .sqn = first_sqn, .offset = 0, .end = 0 },
+            .oldest = .{ .sqn = first_sqn, .offset = 0, .end = 0 },
+            .retired_head = 0,
+            .retired_count = 0,
+        };
+    }
+
+    /// The pool's chunks are not given back one by one: the pool goes too.
+    pub fn deinit(self: *Log, allocator: std.mem.Allocator) void {
+        allocator.free(self.retired);
+        allocator.free(self.next_chunk);
+        self.* = undefined;
+    }
+
+    /// Longest payload that can ever be appended or reserved: all chunks but one.
+    pub fn payload_bytes_max(self: *const Log) u64 {
+        const all = self.pool.bytes - self.pool.chunk_bytes - record.header_bytes;
+        return @min(all, limits.message_bytes_max);
+    }
+
+    // ---- appender
+
+    /// Appends one message, copying its payload, and gives its place. It becomes visible with `publish`.
+    pub fn append(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
+        const bytes = record.record_bytes(payload.len);
+        if (bytes > self.end - self.at) {
+            if (bytes > self.pool.chunk_bytes) return self.append_large(meta, payload);
+            if (!self.open_segment()) return error.NoMemory;
+        }
+        const sqn = self.next_sqn;
+        self.header_at(self.at).* = make_header(meta, @intCast(payload.len), sqn);
+        const start = self.at + record.header_bytes;
+        @memcpy(self.pool.base[start..][0..payload.len], payload);
+        self.at += bytes;
+        self.next_sqn = sqn + 1;
+        return sqn;
+    }
+
+    /// Memory of its own for a message of `length` bytes; null when there is no room now.
+    /// `length` is at most `payload_bytes_max`.
+    pub fn reserve(self: *Log, length: u32) ?Extent {
+        assert(length <= self.payload_bytes_max());
+        const bytes = record.record_bytes(length);
+        const count: u32 = @intCast((bytes + self.pool.chunk_bytes - 1) >> self.pool.chunk_shift);
+        const first = self.pool.take(count) orelse blk: {
+            if (!self.leave_segment()) return null;
+            break :blk self.pool.take(count) orelse return null;
+        };
+        const offset = @as(u64, first) << self.pool.chunk_shift;
+        return .{
+            .offset = offset,
+            .payload = self.pool.slice(offset + record.header_bytes, length),
+        };
+    }
+
+    /// Gives a filled extent its place in the order. Without room for the reference the extent stays the
+    /// caller's, who tries again later. The memory is the log's afterwards.
+    pub fn commit(self: *Log, extent: Extent, meta: Meta) error{NoMemory}!u64 {
+        if (self.end - self.at < record.header_bytes) {
+            if (!self.open_segment()) return error.NoMemory;
+        }
+        const sqn = self.next_sqn;
+        self.header_at(extent.offset).* = make_header(meta, @intCast(extent.payload.len), sqn);
+        const reference = self.header_at(self.at);
+        reference.* = make_header(meta, record.length_reference, sqn);
+        reference.msg_no = extent.offset;
+        self.at += record.header_bytes;
+        self.next_sqn = sqn + 1;
+        return sqn;
+    }
+
+    /// Gives back an extent that was not committed.
+    pub fn abort(self: *Log, extent: Extent) void {
+        self.pool.free(extent.offset, record.record_bytes(extent.payload.len));
+    }
+
+    /// Makes everything appended so far visible to the consumer.
+    pub inline fn publish(self: *Log) void {
+        self.ordered.store(self.next_sqn, .release);
+    }
+
+    /// Place of the next message to be appended. Appender.
+    pub inline fn next(self: *const Log) u64 {
+        return self.next_sqn;
+    }
+
+    // ---- consumer
+
+    /// Descriptors of the published messages from the read position on, at most `max` and
+    /// `descriptors.len`; the read position follows. The count.
+    pub fn fill(self: *Log, descriptors: []Descriptor, max: u32) u32 {
+        const limit = self.ordered.load(.acquire);
+        assert(limit >= self.read.sqn);
+        const wanted: u32 = @intCast(@min(limit - self.read.sqn, max, descriptors.len));
+        if (wanted == 0) return 0;
+        self.follow_jump();
+        for (descriptors[0..wanted]) |*descriptor| {
+            const offset = self.read_record();
+            const header = self.header_at(offset);
+            assert(header.sqn + 1 == self.read.sqn);
+            descriptor.* = .{
+                .offset8 = @intCast((offset + record.header_bytes) >> 3),
+                .length = header.length,
+                .stream = header.stream,
+                .args = @as(u32, header.tx_arg) << 16 | header.msg_arg,
+                .sqn = @floatFromInt(header.sqn),
+            };
+        }
+        return wanted;
+    }
+
+    /// Everything below `sqn` <= read was processed: its memory goes back to the pool.
+    pub fn processed(self: *Log, sqn: u64) void {
+        assert(sqn >= self.processed_sqn.load(.monotonic) and sqn <= self.read.sqn);
+        while (self.retired_count > 0) {
+            const oldest = self.retired[self.retired_head];
+            if (oldest.sqn > sqn) break;
+            self.retired_head = self.slot_after(self.retired_head, 1);
+            self.retired_count -= 1;
+            // First out of the segment, then the segment goes.
+            if (oldest.is_segment) self.oldest = self.segment_after(oldest.first, oldest.sqn);
+            self.pool.release(oldest.first, oldest.count);
+        }
+        if (sqn == self.read.sqn) self.oldest = self.read;
+        // Last: from here on the appender may leave its segment.
+        self.processed_sqn.store(sqn, .release);
+    }
+
+    /// The next `fill` begins at the first message that was not processed.
+    pub fn rewind(self: *Log) void {
+        const sqn = self.processed_sqn.load(.monotonic);
+        if (self.read.sqn == sqn) return;
+        // What is still to be retired lies behind this place and will be noted again when it is read again.
+        self.retired_count = 0;
+        while (self.oldest.sqn < sqn) {
+            _ = self.skip_end(&self.oldest);
+            _ = self.skip_record(&self.oldest);
+        }
+        self.read = self.oldest;
+    }
+
+    /// First message that was not processed. Any thread.
+    pub inline fn processed_next(self: *const Log) u64 {
+        return self.processed_sqn.load(.acquire);
+    }
+
+    /// One past the last visible message. Any thread.
+    pub inline fn ordered_next(self: *const Log) u64 {
+        return self.ordered.load(.acquire);
+    }
+
+    /// The next message that `fill` gives. Consumer.
+    pub inline fn read_next(self: *const Log) u64 {
+        return self.read.sqn;
+    }
+
+    /// Header of a record whose payload a descriptor names.
+    pub fn header_of(self: *const Log, descriptor: *const Descriptor) *const RecordHeader {
+        return self.header_at(@as(u64, descriptor.offset8) * 8 - record.header_bytes);
+    }
+
+    /// Payload of a descriptor.
+    pub fn payload_of(self: *const Log, descriptor: *const Descriptor) []const u8 {
+        return self.pool.slice(@as(u64, descriptor.offset8) * 8, descriptor.length);
+    }
+
+    // ---- appender, inside
+
+    fn append_large(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
+        if (payload.len > self.payload_bytes_max()) return error.NoMemory;
+        const extent = self.reserve(@intCast(payload.len)) orelse return error.NoMemory;
+        errdefer self.abort(extent);
+        @memcpy(extent.payload, payload);
+        return self.commit(extent, meta);
+    }
+
+    fn open_segment(self: *Log) bool {
+        const chunk = self.pool.take(1) orelse blk: {
+            if (!self.leave_segment()) return false;
+            break :blk self.pool.take(1) orelse return false;
+        };
+        const start = @as(u64, chunk) << self.pool.chunk_shift;
+        if (self.end != 0) {
+            const open: u32 = @intCast((self.end - 1) >> self.pool.chunk_shift);
+            if (self.at < self.end) self.header_at(self.at).length = record.length_end;
+            self.next_chunk[open] = chunk;
+        } else {
+            self.jump = .{ .sqn = self.next_sqn, .offset = start };
+        }
+        self.at = start;
+        self.end = start + self.pool.chunk_bytes;
+        return true;
+    }
+
+    /// Gives the open segment back if all that was ever appended is processed. The consumer then holds no
+    /// position that it will use: it takes `jump` with the next record, which is published later.
+    fn leave_segment(self: *Log) bool {
+        if (self.end == 0) return false;
+        if (self.processed_sqn.load(.acquire) != self.next_sqn) return false;
+        assert(self.ordered.load(.monotonic) == self.next_sqn);
+        const open: u32 = @intCast((self.end - 1) >> self.pool.chunk_shift);
+        self.at = 0;
+        self.end = 0;
+        self.pool.release(open, 1);
+        return true;
+    }
+
+    fn make_header(meta: Meta, length: u32, sqn: u64) RecordHeader {
+        return .{
+            .length = length,
+            .check = 0,
+            .sqn = sqn,
+            .msg_no = meta.msg_no,
+            .time_ms = meta.time_ms,
+            .stream = meta.stream,
+            .msg_arg = meta.msg_arg,
+            .tx_arg = meta.tx_arg,
+        };
+    }
+
+    // ---- consumer, inside
+
+    /// The position in front of place `jump.sqn` is not where the records before it ended. The appender
+    /// changes `jump` only while nothing unprocessed is published, so it stands still here.
+    inline fn follow_jump(self: *Log) void {
+        if (self.jump.sqn != self.read.sqn) return;
+        const end = self.jump.offset + self.pool.chunk_bytes;
+        self.read = .{ .sqn = self.jump.sqn, .offset = self.jump.offset, .end = end };
+        self.oldest = self.read;
+    }
+
+    /// Offset of the next record's header; the read position moves behind it, and memory that is left
+    /// behind is noted for `processed`.
+    inline fn read_record(self: *Log) u64 {
+        const sqn = self.read.sqn;
+        if (self.skip_end(&self.read)) |left| {
+            self.add_retired(.{ .sqn = sqn, .first = left, .count = 1, .is_segment = true });
+        }
+        const offset = self.skip_record(&self.read);
+        const header = self.header_at(offset);
+        if (header.length != record.length_reference) return offset;
+        const bytes = record.record_bytes(self.header_at(header.msg_no).length);
+        const span = self.pool.span_of(header.msg_no, bytes);
+        self.add_retired(.{
+            .sqn = sqn + 1,
+            .first = span.first,
+            .count = span.count,
+            .is_segment = false,
+        });
+        return header.msg_no;
+    }
+
+    /// At the end of a segment: on to the next one. The chunk that was left.
+    inline fn skip_end(self: *Log, position: *Position) ?u32 {
+        const at_end = position.offset == position.end or
+            self.header_at(position.offset).length == record.length_end;
+        if (!at_end) return null;
+        const left: u32 = @intCast((position.end - 1) >> self.pool.chunk_shift);
+        position.* = self.segment_after(left, position.sqn);
+        return left;
+    }
+
+    /// Offset of the header at a position, which moves behind it.
+    inline fn skip_record(self: *Log, position: *Position) u64 {
+        const offset = position.offset;
+        const header = self.header_at(offset);
+        assert(header.sqn == position.sqn);
+        const bytes = if (header.length == record.length_reference)
+            record.header_bytes
+        else
+            record.record_bytes(header.length);
+        position.offset += bytes;
+        position.sqn += 1;
+        assert(position.offset <= position.end);
+        return offset;
+    }
+
+    fn segment_after(self: *const Log, chunk: u32, sqn: u64) Position {
+        const start = @as(u64, self.next_chunk[chunk]) << self.pool.chunk_shift;
+        return .{ .sqn = sqn, .offset = start, .end = start + self.pool.chunk_bytes };
+    }
+
+    fn add_retired(self: *Log, retired: Retired) void {
+        assert(self.retired_count < self.retired.len);
+        self.retired[self.slot_after(self.retired_head, self.retired_count)] = retired;
+        self.retired_count += 1;
+    }
+
+    fn slot_after(self: *const Log, slot: u32, steps: u32) u32 {
+        const count: u32 = @intCast(self.retired.len);
+        return if (slot + steps >= count) slot + steps - count else slot + steps;
+    }
+
+    // ---- both
+
+    inline fn header_at(self: *const Log, offset: u64) *RecordHeader {
+        assert(offset < self.pool.bytes);
+        return @ptrCast(@alignCast(self.pool.base + offset));
+    }
+};
+
+// ---- tests
+
+const testing = std.testing;
+
+const TestLog = struct {
+    memory: []align(limits.page_bytes) u8,
+    pool: *ChunkPool,
+    log: Log,
+
+    fn init(chunks: u32, first_sqn: u64) !TestLog {
+        const bytes = @as(u64, chunks) * limits.chunk_bytes_min;
+        const alignment: std.mem.Alignment = comptime .fromByteUnits(limits.page_bytes);
+        const memory = try testing.allocator.alignedAlloc(u8, alignment, bytes);
+        const pool = try testing.allocator.create(ChunkPool);
+        pool.* = try .init(testing.allocator, .{
+            .base = memory.ptr,
+            .bytes = bytes,
+            .chunk_bytes = limits.chunk_bytes_min,
+        });
+        const log: Log = try .init(testing.allocator, pool, first_sqn);
+        return .{ .memory = memory, .pool = pool, .log = log };
+    }
+
+    fn deinit(self: *TestLog) void {
+        self.log.deinit(testing.allocator);
+        self.pool.deinit(testing.allocator);
+        testing.allocator.destroy(self.pool);
+        testing.allocator.free(self.memory);
+    }
+};
+
+fn test_meta(no: u64) Meta {
+    return .{
+        .msg_no = no * 3,
+        .time_ms = no + 7,
+        .stream = @truncate(no % 5),
+        .msg_arg = @truncate(no),
+        .tx_arg = @truncate(no >> 3),
+    };
+}
+
+/// Length and content of test message `no`, so that the consumer can check both.
+fn test_length(no: u64, max: u32) u32 {
+    var hash: u64 = (no + 1) *% 0x9e37_79b9_7f4a_7c15;
+    hash ^= hash >> 29;
+    if (hash % 16 == 0) return @intCast(hash / 16 % max);
+    return @intCast(hash / 16 % 300);
+}
+
+fn test_fill_payload(payload: []u8, no: u64) void {
+    for (payload, 0..) |*byte, i| byte.* = @truncate(no *% 31 +% i);
+}
+
+fn expect_record(log: *const Log, descriptor: *const Descriptor, no: u64, max: u32) !void {
+    try testing.expectEqual(@as(f64, @floatFromInt(no)), descriptor.sqn);
+    try testing.expectEqual(test_length(no, max), descriptor.length);
+    const meta = test_meta(no);
+    try testing.expectEqual(meta.stream, descriptor.stream);
+    try testing.expectEqual(@as(u32, meta.tx_arg) << 16 | meta.msg_arg, descriptor.args);
+    const header = log.header_of(descriptor);
+    try testing.expectEqual(no, header.sqn);
+    try testing.expectEqual(meta.msg_no, header.msg_no);
+    try testing.expectEqual(meta.time_ms, header.time_ms);
+    for (log.payload_of(descriptor), 0..) |byte, i| {
+        if (byte != @as(u8, @truncate(no *% 31 +% i))) return error.WrongContent;
+    }
+}
+
+/// Appends message `no`, a part of them by reserve and commit. False when there is no room.
+fn append_test_message(log: *Log, buffer: []u8, no: u64, max: u32) !bool {
+    const length = test_length(no, max);
+    if (no % 3 == 0 and length > 1000) {
+        const extent = log.reserve(length) orelse return false;
+        test_fill_payload(extent.payload, no);
+        const sqn = log.commit(extent, test_meta(no)) catch {
+            log.abort(extent);
+            return false;
+        };
+        try testing.expectEqual(no, sqn);
+    } else {
+        test_fill_payload(buffer[0..length], no);
+        const sqn = log.append(test_meta(no), buffer[0..length]) catch return false;
+        try testing.expectEqual(no, sqn);
+    }
+    return true;
+}
+
+test "messages come out as they went in, and memory goes back" {
+    var t: TestLog = try .init(64, 5);
+    defer t.deinit();
+    var prng: std.Random.DefaultPrng = .init(0x10c);
+    const random = prng.random();
+    const max = 20000;
+    const buffer = try testing.allocator.alloc(u8, max);
+    defer testing.allocator.free(buffer);
+    var descriptors: [50]Descriptor = undefined;
+    var next_in: u64 = 5;
+    var next_out: u64 = 5;
+    var processed: u64 = 5;
+    for (0..40000) |_| {
+        switch (random.uintLessThan(u32, 8)) {
+            0...3 => if (try append_test_message(&t.log, buffer, next_in, max)) {
+                next_in += 1;
+            },
+            4 => t.log.publish(),
+            5 => {
+                const count = t.log.fill(&descriptors, random.intRangeAtMost(u32, 0, 50));
+                for (descriptors[0..count]) |*descriptor| {
+                    try expect_record(&t.log, descriptor, next_out, max);
+                    next_out += 1;
+                }
+                try testing.expectEqual(next_out, t.log.read_next());
+            },
+            6 => {
+                processed = random.intRangeAtMost(u64, processed, next_out);
+                t.log.processed(processed);
+            },
+            else => if (random.uintLessThan(u32, 4) == 0) {
+                t.log.rewind();
+                next_out = processed;
+            },
+        }
+    }
+    try testing.expect(next_in > 10000);
+    t.log.publish();
+    while (t.log.fill(&descriptors, 50) > 0) t.log.processed(t.log.read_next());
+    t.log.processed(t.log.read_next());
+    try testing.expectEqual(next_in, t.log.processed_next());
+    // Only the open segment is still in use, and even that can be had.
+    try testing.expect(t.pool.free_count() >= 63);
+    const extent = t.log.reserve(@intCast(t.log.payload_bytes_max())).?;
+    t.log.abort(extent);
+}
+
+test "the largest message fits whenever everything is processed" {
+    var t: TestLog = try .init(32, 0);
+    defer t.deinit();
+    var descriptors: [256]Descriptor = undefined;
+    var small: [500]u8 = @splat(1);
+    const max: u32 = @intCast(t.log.payload_bytes_max());
+    var appended: u64 = 0;
+    for (0..200) |round| {
+        // A backlog of another height in each round, so that the open segment stands anywhere.
+        for (0..round % 200 + 1) |_| {
+            _ = t.log.append(test_meta(appended), &small) catch break;
+            appended += 1;
+        }
+        t.log.publish();
+        while (t.log.fill(&descriptors, 256) > 0) {}
+        try testing.expectEqual(appended, t.log.read_next());
+        t.log.processed(appended);
+        const extent = t.log.reserve(max) orelse return error.NoRoom;
+        @memset(extent.payload, @truncate(round));
+        // The reference still finds room: the last chunk is for it.
+        try testing.expectEqual(appended, try t.log.commit(extent, test_meta(appended)));
+        appended += 1;
+        t.log.publish();
+        try testing.expectEqual(1, t.log.fill(&descriptors, 256));
+        try testing.expectEqual(max, descriptors[0].length);
+        try testing.expectEqual(@as(u8, @truncate(round)), t.log.payload_of(&descriptors[0])[max - 1]);
+        t.log.rewind();
+        try testing.expectEqual(1, t.log.fill(&descriptors, 256));
+        try testing.expectEqual(max, descriptors[0].length);
+        t.log.processed(appended);
+    }
+}
+
+test "a full log refuses and goes on when there is room" {
+    var t: TestLog = try .init(8, 0);
+    defer t.deinit();
+    var payload: [1000]u8 = @splat(9);
+    var count: u64 = 0;
+    while (true) : (count += 1) _ = t.log.append(test_meta(count), &payload) catch break;
+    try testing.expectEqual(8 * (limits.chunk_bytes_min / 1040), count);
+    try testing.expectEqual(null, t.log.reserve(10));
+    t.log.publish();
+    var descriptors: [64]Descriptor = undefined;
+    const read = t.log.fill(&descriptors, 64);
+    try testing.expectEqual(count, read);
+    t.log.processed(4);
+    _ = try t.log.append(test_meta(count), &payload);
+    try testing.expectEqual(0, t.log.fill(&descriptors, 64));
+    t.log.rewind();
+    try testing.expectEqual(count - 4, t.log.fill(&descriptors, 64));
+    try testing.expectEqual(4, descriptors[0].sqn);
+}
+
+test "one thread appends, another one consumes" {
+    var t: TestLog = try .init(64, 0);
+    defer t.deinit();
+    const total = 200_000;
+    const max = 30000;
+    const Appender = struct {
+        fn run(log: *Log, failed: *std.atomic.Value(bool)) void {
+            var buffer: [max]u8 = undefined;
+            var no: u64 = 0;
+            while (no < total and !failed.load(.monotonic)) {
+                const done = append_test_message(log, &buffer, no, max) catch {
+                    failed.store(true, .monotonic);
+                    return;
+                };
+                if (done) no += 1;
+                if (no % 7 == 0 or !done) log.publish();
+                if (!done) std.Thread.yield() catch {};
+            }
+            log.publish();
+        }
+    };
+    var failed: std.atomic.Value(bool) = .init(false);
+    const thread = try std.Thread.spawn(.{}, Appender.run, .{ &t.log, &failed });
+    defer thread.join();
+    errdefer failed.store(true, .monotonic);
+    var descriptors: [64]Descriptor = undefined;
+    var no: u64 = 0;
+    var round: u64 = 0;
+    while (no < total) : (round += 1) {
+        if (failed.load(.monotonic)) return error.AppenderFailed;
+        const count = t.log.fill(&descriptors, 64);
+        if (count == 0) std.Thread.yield() catch {};
+        for (descriptors[0..count], no..) |*descriptor, expected| {
+            try expect_record(&t.log, descriptor, expected, max);
+        }
+        // Now and then a part of a batch is refused and offered again.
+        const taken = if (round % 5 == 0) count / 2 else count;
+        no += taken;
+        t.log.processed(no);
+        if (taken < count) t.log.rewind();
+    }
+}
