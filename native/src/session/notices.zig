@@ -1,0 +1,82 @@
+//! Events and log lines on their way from the protocol to JavaScript: a bounded ring with one writer (whoever
+//! holds the agent) and one reader (the thread of the factory). A full ring drops the newest and counts it:
+//! the protocol never waits for somebody who reads logs.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const frame = @import("../wire/frame.zig");
+const limits = @import("limits.zig");
+
+pub const Notices = struct {
+    ring: [limits.notices_max]abi.Notice = undefined,
+    written: std.atomic.Value(u32) = .init(0),
+    read: std.atomic.Value(u32) = .init(0),
+    dropped: u64 = 0,
+
+    pub const Args = struct {
+        transport: u16 = 0,
+        name: []const u8 = "",
+        args: [4]f64 = @splat(0),
+    };
+
+    pub fn event(self: *Notices, kind: abi.EventType, a: Args) void {
+        self.push(.event, @backingInt(kind), .info, a);
+    }
+
+    pub fn log(self: *Notices, key: abi.LogKey, level: abi.LogLevel, a: Args) void {
+        self.push(.log, @backingInt(key), level, a);
+    }
+
+    fn push(self: *Notices, kind: abi.NoticeKind, code: u32, level: abi.LogLevel, a: Args) void {
+        const at = self.written.raw;
+        if (at -% self.read.load(.acquire) >= limits.notices_max) {
+            self.dropped += 1;
+            return;
+        }
+        self.ring[at % limits.notices_max] = .{
+            .kind = @backingInt(kind),
+            .code = code,
+            .level = @backingInt(level),
+            .transport_id = a.transport,
+            .args = a.args,
+            .name_len = @intCast(a.name.len),
+            .pad = 0,
+            .name = frame.name_copy(a.name),
+            .reserved = 0,
+        };
+        self.written.store(at +% 1, .release);
+    }
+
+    pub fn empty(self: *const Notices) bool {
+        return self.written.load(.acquire) == self.read.load(.monotonic);
+    }
+
+    pub fn pop(self: *Notices, out: []abi.Notice) u32 {
+        var n: u32 = 0;
+        const end = self.written.load(.acquire);
+        var at = self.read.raw;
+        while (at != end and n < out.len) : (n += 1) {
+            out[n] = self.ring[at % limits.notices_max];
+            at +%= 1;
+        }
+        self.read.store(at, .release);
+        return n;
+    }
+};
+
+/// A number as JavaScript reads it; all of ours stay below 2^53.
+pub fn number(n: u64) f64 {
+    return @floatFromInt(n);
+}
+
+test "a full ring drops the newest and keeps the order" {
+    var notices: Notices = .{};
+    for (0..limits.notices_max + 3) |i| {
+        notices.event(.fill_gap, .{ .args = .{ number(i), 0, 0, 0 }, .name = "peer" });
+    }
+    try std.testing.expectEqual(3, notices.dropped);
+    var out: [limits.notices_max + 1]abi.Notice = undefined;
+    try std.testing.expectEqual(limits.notices_max, notices.pop(&out));
+    try std.testing.expectEqual(0, out[0].args[0]);
+    try std.testing.expect(notices.empty());
+}

@@ -1,0 +1,188 @@
+//! The receivers of one sending window: who is connected, what each has acknowledged, and who holds the window.
+//!
+//! A receiver *holds* when the window may not move past what it acknowledged: every connected one, one that was
+//! just confirmed (for a moment, until its first ACK), and one that the configuration names, for the first
+//! `AckTimeoutMilli` of a connection (protocol.md, "Flow control").
+
+const std = @import("std");
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("limits.zig");
+const assert = @import("../assert.zig").assert;
+const Address = @import("../transport/address.zig").Address;
+const Bucket = @import("../repair/retransmit_handler.zig").Bucket;
+
+const Position = frame.Position;
+
+pub const State = enum(u32) { known, confirming, connected, disconnected };
+
+pub const Peer = struct {
+    id: u16,
+    state: State,
+    /// Named as a receiver by the loaded configuration.
+    configured: bool,
+    /// `IsHandshake`: told what it expects.
+    answered: bool = false,
+    reported: u64 = 0,
+    address: Address = .{ .ip = 0, .port = 0 },
+    instance: u64 = 0,
+    session_token: u64 = 0,
+    acked: Position = .{ .msg = 0 },
+    highest: u64 = 0,
+    confirmed_ns: u64 = 0,
+    last_heard_ns: u64 = 0,
+    last_progress_ns: u64 = 0,
+    last_rst_ns: u64 = 0,
+    ack_count: u64 = 0,
+    nak_count: u64 = 0,
+    no_memory: bool = false,
+    mandatory: bool = false,
+    /// The range lost by a wiped sender was told once.
+    wiped_told: bool = false,
+    bucket: Bucket,
+    key: seal.Key = @splat(0),
+    replay: seal.ReplayWindow = .{},
+    name_len: u16 = 0,
+    name: [64]u8 = @splat(0),
+
+    pub fn name_slice(self: *const Peer) []const u8 {
+        return self.name[0..self.name_len];
+    }
+};
+
+pub const Configured = struct { id: u16, name: []const u8 };
+
+pub const Peers = struct {
+    list: []Peer,
+    count: u32 = 0,
+    connected: u32 = 0,
+    ever_connected: bool = false,
+
+    pub fn init(gpa: std.mem.Allocator, configured: []const Configured) !Peers {
+        const capacity = @max(limits.peers_max, configured.len);
+        var self: Peers = .{ .list = try gpa.alloc(Peer, capacity) };
+        for (configured) |c| {
+            if (self.find(c.id) != null) continue;
+            _ = self.add(c.id, c.name, true);
+        }
+        return self;
+    }
+
+    pub fn deinit(self: *Peers, gpa: std.mem.Allocator) void {
+        gpa.free(self.list);
+    }
+
+    pub fn slice(self: *Peers) []Peer {
+        return self.list[0..self.count];
+    }
+
+    pub fn find(self: *Peers, id: u16) ?*Peer {
+        for (self.slice()) |*p| if (p.id == id) return p;
+        return null;
+    }
+
+    /// The entry of a receiver that answers; a place of one that is gone is used again when the table is full.
+    pub fn find_or_add(self: *Peers, id: u16, name: []const u8) ?*Peer {
+        if (self.find(id)) |p| return p;
+        if (self.count < self.list.len) return self.add(id, name, false);
+        for (self.slice()) |*p| {
+            if (p.configured or p.state == .connected or p.state == .confirming) continue;
+            p.* = fresh(id, name, false);
+            return p;
+        }
+        return null;
+    }
+
+    fn add(self: *Peers, id: u16, name: []const u8, configured: bool) *Peer {
+        assert(self.count < self.list.len);
+        const p = &self.list[self.count];
+        p.* = fresh(id, name, configured);
+        self.count += 1;
+        return p;
+    }
+
+    fn fresh(id: u16, name: []const u8, configured: bool) Peer {
+        return .{
+            .id = id,
+            .state = .known,
+            .configured = configured,
+            .bucket = .init(limits.repair_burst_bytes, 0),
+            .name_len = @intCast(name.len),
+            .name = frame.name_copy(name),
+        };
+    }
+
+    pub fn index_of(self: *const Peers, p: *const Peer) u16 {
+        return @intCast((@intFromPtr(p) - @intFromPtr(self.list.ptr)) / @sizeOf(Peer));
+    }
+
+    pub fn set_state(self: *Peers, p: *Peer, state: State) void {
+        if (p.state == state) return;
+        if (p.state == .connected) self.connected -= 1;
+        if (state == .connected) {
+            self.connected += 1;
+            self.ever_connected = true;
+        }
+        p.state = state;
+    }
+
+    pub const Hold = struct {
+        now_ns: u64,
+        /// End of the time in which configured receivers hold as if connected.
+        configured_until_ns: u64,
+        connection_first: u64,
+    };
+
+    /// The lowest position of those who hold, or null when nobody does.
+    pub fn lowest(self: *Peers, hold: Hold) ?Position {
+        var low: ?Position = null;
+        for (self.slice()) |*p| {
+            const at: Position = switch (p.state) {
+                .connected => p.acked,
+                .confirming => if (hold.now_ns < p.confirmed_ns + limits.confirming_hold_ns)
+                    p.acked
+                else
+                    continue,
+                .known => if (p.configured and hold.now_ns < hold.configured_until_ns)
+                    .{ .msg = hold.connection_first }
+                else
+                    continue,
+                .disconnected => continue,
+            };
+            low = if (low) |l| Position.min(l, at) else at;
+        }
+        return low;
+    }
+};
+
+const testing = std.testing;
+
+test "who holds the window" {
+    var peers: Peers = try .init(testing.allocator, &.{.{ .id = 1, .name = "a" }});
+    defer peers.deinit(testing.allocator);
+    const hold: Peers.Hold = .{ .now_ns = 10, .configured_until_ns = 100, .connection_first = 7 };
+    try testing.expectEqual(7, peers.lowest(hold).?.msg);
+    const late: Peers.Hold = .{ .now_ns = 100, .configured_until_ns = 100, .connection_first = 7 };
+    try testing.expectEqual(null, peers.lowest(late));
+    const p = peers.find_or_add(2, "b").?;
+    p.acked = .{ .msg = 9, .frag = 2 };
+    peers.set_state(p, .connected);
+    try testing.expectEqual(2, peers.lowest(late).?.frag);
+    try testing.expectEqual(1, peers.connected);
+    peers.set_state(p, .disconnected);
+    try testing.expectEqual(null, peers.lowest(late));
+    try testing.expectEqual(0, peers.connected);
+}
+
+test "a full table reuses the place of one that is gone, never of one that is connected" {
+    var peers: Peers = try .init(testing.allocator, &.{});
+    defer peers.deinit(testing.allocator);
+    for (0..limits.peers_max) |i| {
+        const p = peers.find_or_add(@intCast(i + 1), "x").?;
+        peers.set_state(p, .connected);
+    }
+    try testing.expectEqual(null, peers.find_or_add(60000, "y"));
+    peers.set_state(peers.find(5).?, .disconnected);
+    try testing.expect(peers.find_or_add(60000, "y") != null);
+    try testing.expectEqual(null, peers.find(5));
+}

@@ -1,0 +1,877 @@
+//! The receiving side of a context: sessions with all senders, dispatch, acknowledgements, NAKs, silence. No I/O.
+//!
+//! A session is agreed in three steps. A sender announces itself (SYN, to all). The receiver answers with a random
+//! token and what it has (SYN_REPLY, to the sender's repair address). The sender quotes the token (CONFIRM) and
+//! gives two tokens of its own: one that this receiver's ACKs and NAKs must quote, and one that the sender's
+//! control frames quote. Only then does anything change: a datagram that somebody forged without seeing the
+//! traffic can neither start, move nor end a stream.
+
+const std = @import("std");
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("limits.zig");
+const assert = @import("../assert.zig").assert;
+const mutant = @import("../testing/mutant.zig");
+const Address = @import("../transport/address.zig").Address;
+const log_file = @import("../order/log.zig");
+const loss = @import("../repair/loss_detector.zig");
+const notices_file = @import("notices.zig");
+const stream_file = @import("stream.zig");
+
+const Position = frame.Position;
+const Stream = stream_file.Stream;
+const Channel = stream_file.Channel;
+const Key = stream_file.Key;
+const Notices = notices_file.Notices;
+const number = notices_file.number;
+const Run = @import("sender.zig").Run;
+const ns_per_ms = std.time.ns_per_ms;
+
+pub const Options = struct {
+    cluster: u16 = 0,
+    id: u16,
+    name: []const u8,
+    channels: []const Channel,
+    is_total_order: bool = true,
+    seed: u64,
+    /// Largest datagram that this receiver builds.
+    datagram_bytes: u32 = 1472,
+};
+
+pub const Counters = struct {
+    refused: [@typeInfo(frame.Refusal).@"enum".field_names.len]u64 = @splat(0),
+    unknown_stream: u64 = 0,
+    bad_token: u64 = 0,
+    out_of_range: u64 = 0,
+    unauthenticated: u64 = 0,
+    replayed: u64 = 0,
+};
+
+/// A sender that announced itself and was challenged.
+const Pending = struct {
+    used: bool = false,
+    key: Key = .{ .tier = false, .source = 0, .transport = 0 },
+    channel: *const Channel = undefined,
+    connection: u64 = 0,
+    token: u64 = 0,
+    repair: Address = .{ .ip = 0, .port = 0 },
+    data_from: Address = .{ .ip = 0, .port = 0 },
+    tx_arg: u16 = 0,
+    name_len: u16 = 0,
+    name: [64]u8 = @splat(0),
+    reply_due: bool = false,
+    last_reply_ns: u64 = 0,
+    touched_ns: u64 = 0,
+    /// Sealed streams: key of the sender's frames.
+    opening: seal.Key = @splat(0),
+};
+
+pub const Receiver = struct {
+    o: Options,
+    shared: stream_file.Shared,
+    streams: []Stream,
+    count: u32 = 0,
+    last: u32 = 0,
+    pendings: [limits.pendings_max]Pending = @splat(.{}),
+    notices: Notices = .{},
+    counters: Counters = .{},
+    rng: std.Random.DefaultPrng,
+    instance: u64,
+    seal_counter: u64 = 0,
+    deadline_ns: u64 = 0,
+    /// Something may want to be sent.
+    dirty: bool = false,
+    closing: bool = false,
+    closing_at: u32 = 0,
+    was_withheld: bool = false,
+
+    pub fn init(
+        gpa: std.mem.Allocator,
+        o: Options,
+        log: *log_file.Log,
+        holding: *loss.HoldingPool,
+    ) !Receiver {
+        assert(o.id != 0);
+        var rng: std.Random.DefaultPrng = .init(o.seed);
+        const instance = (rng.random().int(u64) << 16) | o.id;
+        return .{
+            .o = o,
+            .shared = .{
+                .log = log,
+                .holding = holding,
+                .notices = undefined,
+                .is_total_order = o.is_total_order,
+            },
+            .streams = try gpa.alloc(Stream, limits.streams_max),
+            .rng = rng,
+            .instance = instance,
+        };
+    }
+
+    /// To be called once the struct is where it stays.
+    pub fn settle(self: *Receiver) void {
+        self.shared.notices = &self.notices;
+    }
+
+    pub fn deinit(self: *Receiver, gpa: std.mem.Allocator) void {
+        for (self.active()) |*s| {
+            s.detector.clear(self.shared.holding);
+            s.abort_extent(&self.shared);
+        }
+        gpa.free(self.streams);
+    }
+
+    pub fn active(self: *Receiver) []Stream {
+        return self.streams[0..self.count];
+    }
+
+    // ---------------------------------------------------------------- received
+
+    /// What one receive call brought: one datagram, or several of one sender joined by the kernel.
+    pub fn on_buffer(
+        self: *Receiver,
+        now_ns: u64,
+        wall_ms: u64,
+        from: Address,
+        bytes: []align(8) u8,
+    ) void {
+        self.shared.wall_ms = wall_ms;
+        var left = bytes;
+        while (left.len > 0) {
+            const used = self.on_datagram(now_ns, from, left);
+            left = @alignCast(left[used..]);
+        }
+        self.shared.log.publish();
+    }
+
+    /// Handles the first datagram of `bytes` and says how long it was.
+    fn on_datagram(self: *Receiver, now_ns: u64, from: Address, bytes: []align(8) u8) usize {
+        const h = switch (frame.decode_header(bytes, self.o.cluster)) {
+            .ok => |h| h,
+            .refused => |why| {
+                if (mutant.on(.check_ignored) and why == .bad_check) {
+                    const damaged: *const frame.Header = @ptrCast(bytes.ptr);
+                    self.dispatch(now_ns, from, damaged, bytes);
+                    return damaged.length;
+                }
+                self.counters.refused[@backingInt(why)] += 1;
+                return bytes.len; // its length field can't be trusted
+            },
+        };
+        const length = h.length;
+        self.dispatch(now_ns, from, h, bytes);
+        return length;
+    }
+
+    fn dispatch(
+        self: *Receiver,
+        now_ns: u64,
+        from: Address,
+        h: *const frame.Header,
+        bytes: []align(8) u8,
+    ) void {
+        const kind = frame.type_of(h) orelse return;
+        const key: Key = .of(h);
+        switch (kind) {
+            .syn => return self.on_syn(now_ns, from, h, bytes),
+            .confirm => return self.on_confirm(now_ns, h, bytes),
+            .syn_reply, .ack, .nak => {
+                self.counters.refused[@backingInt(frame.Refusal.unknown_type)] += 1;
+                return;
+            },
+            else => {},
+        }
+        const s = self.find(key) orelse {
+            self.counters.unknown_stream += 1;
+            return;
+        };
+        if (s.connection != h.connection() or s.phase == .init or s.phase == .closed) {
+            self.counters.unknown_stream += 1;
+            return;
+        }
+        if (!from.eql(s.data_from) and !from.eql(s.repair)) {
+            self.counters.bad_token += 1;
+            return;
+        }
+        if (!self.authentic(s, h, bytes)) return;
+        switch (kind) {
+            .data, .fragment => {
+                s.on_data(&self.shared, now_ns, h, self.rng.random());
+                self.revive(now_ns, s);
+                if (s.ack_now) self.dirty = true;
+                self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
+            },
+            .heartbeat => self.on_heartbeat(now_ns, s, h),
+            .fill => self.on_fill(now_ns, s, h),
+            .rst => self.on_rst(now_ns, s, h),
+            else => unreachable,
+        }
+    }
+
+    fn find(self: *Receiver, key: Key) ?*Stream {
+        if (self.last < self.count and self.streams[self.last].key.eql(key)) {
+            return &self.streams[self.last];
+        }
+        for (self.active(), 0..) |*s, i| {
+            if (!s.key.eql(key)) continue;
+            self.last = @intCast(i);
+            return s;
+        }
+        return null;
+    }
+
+    fn channel_of(self: *Receiver, transport: u16) ?*const Channel {
+        for (self.o.channels) |*c| if (c.transport == transport) return c;
+        return null;
+    }
+
+    /// Sealed exactly where there is a group key, by the right one, and not seen before.
+    fn authentic(self: *Receiver, s: *Stream, h: *const frame.Header, bytes: []align(8) u8) bool {
+        if ((s.channel.group_key != null) != h.flags().sealed) {
+            self.counters.unauthenticated += 1;
+            return false;
+        }
+        if (!h.flags().sealed) return true;
+        const counter = seal.trailer_of(h).counter;
+        if (seal.trailer_of(h).instance != s.connection or
+            !seal.open(s.opening, bytes[0..h.length]))
+        {
+            self.counters.unauthenticated += 1;
+            return false;
+        }
+        if (s.replay.accept(counter)) return true;
+        self.counters.replayed += 1;
+        return false;
+    }
+
+    /// The same for frames before a session: SYN and CONFIRM.
+    fn authentic_start(
+        self: *Receiver,
+        channel: *const Channel,
+        h: *const frame.Header,
+        bytes: []align(8) u8,
+        opening: *seal.Key,
+    ) bool {
+        const group_key = if (channel.group_key) |*k| k else {
+            if (!h.flags().sealed) return true;
+            self.counters.unauthenticated += 1;
+            return false;
+        };
+        if (h.flags().sealed and seal.trailer_of(h).instance == h.connection()) {
+            opening.* = seal.derive(group_key, .{
+                .direction = .from_sender,
+                .tier = h.flags().tier,
+                .cluster = self.o.cluster,
+                .source = h.source,
+                .transport = h.transport,
+                .receiver = 0,
+                .instance = h.connection(),
+            });
+            if (seal.open(opening.*, bytes[0..h.length])) return true;
+        }
+        self.counters.unauthenticated += 1;
+        return false;
+    }
+
+    fn on_syn(
+        self: *Receiver,
+        now_ns: u64,
+        from: Address,
+        h: *const frame.Header,
+        bytes: []align(8) u8,
+    ) void {
+        const channel = self.channel_of(h.transport) orelse {
+            self.counters.unknown_stream += 1;
+            return;
+        };
+        var opening: seal.Key = @splat(0);
+        if (!self.authentic_start(channel, h, bytes, &opening)) return;
+        const syn = frame.decode_syn(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        if (self.closing) return;
+        const key: Key = .of(h);
+        if (self.find(key)) |s| {
+            if (s.phase == .started and s.connection == h.connection()) {
+                s.group_size = @max(1, syn.group_size);
+                return;
+            }
+            // A lower connection is an old datagram, unless the one that we have has fallen silent.
+            const alive = s.phase == .started;
+            if (alive and h.connection() < s.connection and !mutant.on(.stale_connection)) {
+                self.counters.out_of_range += 1;
+                return;
+            }
+        }
+        const p = self.pending_for(now_ns, key, h.connection());
+        p.channel = channel;
+        p.repair = .{ .ip = syn.repair_ip, .port = syn.repair_port };
+        p.data_from = from;
+        p.tx_arg = syn.tx_arg;
+        p.name_len = syn.name_len;
+        p.name = syn.name;
+        p.opening = opening;
+        p.touched_ns = now_ns;
+        p.reply_due = true;
+        self.dirty = true;
+        if (mutant.on(.challenge_skipped) and !h.flags().handshake) {
+            self.activate(now_ns, p, h.number, &.{
+                .receiver_token = 0,
+                .session_token = 1,
+                .stream_token = 1,
+                .epoch = .{},
+                .first = syn.first,
+                .announced = h.number,
+                .receiver = self.o.id,
+                .tx_arg = syn.tx_arg,
+                .fragment_bytes = syn.fragment_bytes,
+                .group_size = syn.group_size,
+                .window_datagrams = syn.window_datagrams,
+            });
+        }
+    }
+
+    /// The challenge to (key, connection): the one that is under way, a free place, or the oldest.
+    fn pending_for(self: *Receiver, now_ns: u64, key: Key, connection: u64) *Pending {
+        var oldest = &self.pendings[0];
+        for (&self.pendings) |*p| {
+            if (p.used and p.key.eql(key) and p.connection == connection) return p;
+            if (!p.used) {
+                if (oldest.used) oldest = p;
+            } else if (oldest.used and p.touched_ns < oldest.touched_ns) oldest = p;
+        }
+        oldest.* = .{
+            .used = true,
+            .key = key,
+            .connection = connection,
+            .token = self.rng.random().int(u64) | 1,
+            .touched_ns = now_ns,
+        };
+        return oldest;
+    }
+
+    fn on_confirm(self: *Receiver, now_ns: u64, h: *const frame.Header, bytes: []align(8) u8) void {
+        const key: Key = .of(h);
+        const p = for (&self.pendings) |*p| {
+            if (p.used and p.key.eql(key) and p.connection == h.connection()) break p;
+        } else {
+            self.counters.bad_token += 1;
+            return;
+        };
+        var opening: seal.Key = undefined;
+        if (!self.authentic_start(p.channel, h, bytes, &opening)) return;
+        const c = frame.decode_confirm(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        if (c.receiver_token != p.token or c.receiver != self.o.id) {
+            self.counters.bad_token += 1;
+            return;
+        }
+        if (self.closing) return;
+        self.activate(now_ns, p, h.number, c);
+    }
+
+    fn activate(
+        self: *Receiver,
+        now_ns: u64,
+        p: *Pending,
+        start: u64,
+        c: *const frame.Confirm,
+    ) void {
+        const s = self.find(p.key) orelse self.new_stream(p) orelse {
+            self.notices.log(.stream_limit, .err, .{
+                .transport = p.key.transport,
+                .args = .{ number(limits.streams_max), 0, 0, 0 },
+            });
+            p.used = false;
+            return;
+        };
+        const shared = &self.shared;
+        const is_new = s.connection != p.connection;
+        if (is_new) {
+            // Nothing that is not ordered yet may be completed with bytes of another connection.
+            s.detector.clear(shared.holding);
+            s.abort_extent(shared);
+            s.announced = .{ .msg = c.announced };
+            s.acked = .{ .msg = 0 };
+            s.replay = .{};
+        } else {
+            s.announced = Position.max(s.announced, .{ .msg = c.announced });
+        }
+        s.connection = p.connection;
+        s.session_token = c.session_token;
+        s.stream_token = c.stream_token;
+        s.repair = p.repair;
+        s.data_from = p.data_from;
+        s.tx_arg = c.tx_arg;
+        s.name = p.name;
+        s.name_len = p.name_len;
+        s.group_size = @max(1, c.group_size);
+        s.window_datagrams = c.window_datagrams;
+        s.opening = p.opening;
+        s.last_heard_ns = now_ns;
+        s.last_ack_ns = now_ns;
+        s.ack_now = true;
+        s.phase = .started;
+        const from = s.next.msg;
+        if (!s.has_position or mutant.on(.position_forgotten)) {
+            s.next = .{ .msg = start };
+            s.has_position = true;
+        } else if (s.next.msg < c.first) {
+            s.lose(shared, c.first);
+        } else if (is_new and s.next.msg > c.announced) {
+            self.notices.log(.sender_wiped_rx, .imp, .{
+                .transport = p.key.transport,
+                .name = s.name_slice(),
+                .args = .{ number(c.first), number(s.next.msg - 1), 0, 0 },
+            });
+        }
+        self.notices.log(.session_agreed_rx, .info, .{
+            .transport = p.key.transport,
+            .name = s.name_slice(),
+            .args = .{
+                number(s.connection & 0xffff_ffff),
+                number(from),
+                number(s.next.msg),
+                0,
+            },
+        });
+        self.notices.event(.new_transmitter, .{
+            .transport = p.key.transport,
+            .name = s.name_slice(),
+        });
+        p.used = false;
+        self.watch(now_ns, s);
+        s.detector.due_ns = @min(s.detector.due_ns, now_ns + s.timing().backoff_ns);
+        self.dirty = true;
+        self.deadline_ns = now_ns;
+    }
+
+    fn new_stream(self: *Receiver, p: *const Pending) ?*Stream {
+        if (self.count == self.streams.len) return null;
+        const s = &self.streams[self.count];
+        s.* = .{ .id = self.count, .key = p.key, .channel = p.channel };
+        if (p.channel.group_key) |*k| s.sealing = self.sealing_key(k, p.key);
+        self.count += 1;
+        return s;
+    }
+
+    fn sealing_key(self: *const Receiver, group_key: *const seal.GroupKey, key: Key) seal.Key {
+        return seal.derive(group_key, .{
+            .direction = .from_receiver,
+            .tier = key.tier,
+            .cluster = self.o.cluster,
+            .source = key.source,
+            .transport = key.transport,
+            .receiver = self.o.id,
+            .instance = self.instance,
+        });
+    }
+
+    fn watch(self: *Receiver, now_ns: u64, s: *Stream) void {
+        s.detector.watch(
+            self.shared.holding,
+            now_ns,
+            s.next,
+            s.announced,
+            s.timing(),
+            self.rng.random(),
+        );
+        self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
+    }
+
+    /// A stream that was given up is heard again: the session is agreed anew before it counts as alive.
+    fn revive(self: *Receiver, now_ns: u64, s: *Stream) void {
+        if (s.phase != .lost) return;
+        self.challenge_again(now_ns, s);
+    }
+
+    fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
+        if (now_ns < s.last_reply_ns + limits.rst_interval_ns) return;
+        s.last_reply_ns = now_ns;
+        const p = self.pending_for(now_ns, s.key, s.connection);
+        p.channel = s.channel;
+        p.repair = s.repair;
+        p.data_from = s.data_from;
+        p.tx_arg = s.tx_arg;
+        p.name = s.name;
+        p.name_len = s.name_len;
+        p.opening = s.opening;
+        p.touched_ns = now_ns;
+        p.reply_due = true;
+        self.dirty = true;
+    }
+
+    fn on_heartbeat(self: *Receiver, now_ns: u64, s: *Stream, h: *const frame.Header) void {
+        const b = frame.decode_heartbeat(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        if (b.stream_token != s.stream_token) {
+            self.counters.bad_token += 1;
+            return;
+        }
+        s.last_heard_ns = now_ns;
+        s.group_size = @max(1, b.group_size);
+        s.announced = Position.max(s.announced, .{ .msg = h.number, .frag = b.frag });
+        if (h.flags().ack_request) {
+            s.ack_now = true;
+            self.dirty = true;
+        }
+        self.revive(now_ns, s);
+        self.watch(now_ns, s);
+    }
+
+    fn on_fill(self: *Receiver, now_ns: u64, s: *Stream, h: *const frame.Header) void {
+        const f = frame.decode_fill(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        if (f.stream_token != s.stream_token) {
+            self.counters.bad_token += 1;
+            return;
+        }
+        s.on_fill(&self.shared, h.number, f.end, @fromBackingInt(@intCast(f.reason)));
+        self.watch(now_ns, s);
+        self.dirty = true;
+    }
+
+    fn on_rst(self: *Receiver, now_ns: u64, s: *Stream, h: *const frame.Header) void {
+        const r = frame.decode_rst(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        switch (@as(frame.RstReason, @fromBackingInt(@intCast(r.reason)))) {
+            .closed => {
+                if (r.token != s.stream_token) {
+                    self.counters.bad_token += 1;
+                    return;
+                }
+                self.notices.log(.transmitter_closed, .info, .{
+                    .transport = s.key.transport,
+                    .name = s.name_slice(),
+                });
+                s.phase = .closed;
+                self.tell_no_transmitter(s);
+            },
+            .unknown_session, .disconnected => {
+                if (r.token != s.session_token or r.receiver != self.o.id) {
+                    self.counters.bad_token += 1;
+                    return;
+                }
+                s.last_rst_ns = now_ns;
+                self.challenge_again(now_ns, s);
+            },
+        }
+    }
+
+    /// The last sender of a topic and partition is gone.
+    fn tell_no_transmitter(self: *Receiver, gone: *const Stream) void {
+        for (self.active()) |*s| {
+            if (s.key.transport == gone.key.transport and s.phase == .started) return;
+        }
+        self.notices.event(.no_transmitter, .{
+            .transport = gone.key.transport,
+            .name = gone.name_slice(),
+        });
+    }
+
+    // ---------------------------------------------------------------- time
+
+    /// Silence, acknowledgement intervals, due NAKs. Cheap while the deadline has not come.
+    pub fn tick(self: *Receiver, now_ns: u64) void {
+        const room_is_back = self.was_withheld and !self.any_withheld();
+        if (now_ns < self.deadline_ns and !room_is_back) return;
+        var deadline: u64 = std.math.maxInt(u64);
+        for (self.active()) |*s| {
+            if (s.phase == .init or s.phase == .closed) continue;
+            if (s.phase == .started) self.tick_silence(now_ns, s);
+            if (s.phase != .started) continue;
+            const ack_due = s.last_ack_ns + s.channel.ack_interval_ns;
+            if (now_ns >= ack_due or room_is_back) s.ack_now = true;
+            if (s.ack_now or s.detector.due_ns <= now_ns) self.dirty = true;
+            deadline = @min(deadline, s.last_heard_ns + s.channel.heartbeat_timeout_ns);
+            deadline = @min(deadline, @max(ack_due, now_ns + 1));
+            deadline = @min(deadline, @max(s.detector.due_ns, now_ns + 1));
+        }
+        self.was_withheld = self.any_withheld();
+        if (self.was_withheld) deadline = @min(deadline, now_ns + ns_per_ms);
+        self.deadline_ns = deadline;
+    }
+
+    fn any_withheld(self: *Receiver) bool {
+        for (self.active()) |*s| {
+            if (s.phase == .started and (s.no_memory or s.withheld(&self.shared))) return true;
+        }
+        return false;
+    }
+
+    fn tick_silence(self: *Receiver, now_ns: u64, s: *Stream) void {
+        const silent = now_ns -| s.last_heard_ns;
+        if (silent < s.channel.heartbeat_timeout_ns) return;
+        self.notices.log(.heartbeat_timeout, .warn, .{
+            .transport = s.key.transport,
+            .name = s.name_slice(),
+            .args = .{ number(silent / ns_per_ms), 0, 0, 0 },
+        });
+        self.notices.event(.heartbeat_timeout, .{
+            .transport = s.key.transport,
+            .name = s.name_slice(),
+        });
+        s.phase = .lost;
+        self.tell_no_transmitter(s);
+    }
+
+    pub fn next_deadline_ns(self: *const Receiver, now_ns: u64) u64 {
+        return if (self.dirty) now_ns else self.deadline_ns;
+    }
+
+    // ---------------------------------------------------------------- to send
+
+    /// The next datagram to a sender, or null.
+    pub fn poll_send(self: *Receiver, now_ns: u64, image: []align(8) u8) ?Run {
+        if (self.closing) return self.closing_run(image);
+        if (!self.dirty) return null;
+        for (&self.pendings) |*p| {
+            if (!p.used or !p.reply_due) continue;
+            p.reply_due = false;
+            if (now_ns < p.last_reply_ns + limits.syn_reply_interval_ns and p.last_reply_ns != 0) {
+                continue;
+            }
+            p.last_reply_ns = now_ns;
+            return self.syn_reply_run(image, p);
+        }
+        for (self.active()) |*s| {
+            if (s.phase != .started) continue;
+            if (s.ack_now) return self.ack_run(now_ns, s, image);
+            if (s.detector.due_ns <= now_ns) {
+                if (self.nak_run(now_ns, s, image)) |run| return run;
+            }
+        }
+        self.dirty = false;
+        return null;
+    }
+
+    fn finish(
+        self: *Receiver,
+        group_key: bool,
+        key: *const seal.Key,
+        to: Address,
+        image: []align(8) u8,
+    ) Run {
+        const h: *frame.Header = @ptrCast(image.ptr);
+        if (group_key) {
+            h.length += @sizeOf(frame.SealTrailer);
+            // One counter for all keys of this receiver: no nonce can come twice under any of them.
+            var sealer: seal.Sealer = .{
+                .key = key.*,
+                .instance = self.instance,
+                .counter = self.seal_counter,
+            };
+            sealer.seal(image[0..h.length]);
+            self.seal_counter = sealer.counter;
+        } else frame.write_check(image[0..h.length]);
+        return .{ .to = to, .bytes = h.length, .segment_bytes = h.length };
+    }
+
+    fn head(
+        self: *const Receiver,
+        kind: frame.Type,
+        key: Key,
+        connection: u64,
+        sealed: bool,
+        n: u64,
+    ) frame.Header {
+        return .{
+            .type = @backingInt(kind),
+            .length = 0,
+            .cluster = self.o.cluster,
+            .check = 0,
+            .source = key.source,
+            .transport = key.transport,
+            .connection_flags = .{
+                .connection = @intCast(connection),
+                .flags = .{ .tier = key.tier, .sealed = sealed },
+            },
+            .number = n,
+        };
+    }
+
+    fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
+        const s = self.find(p.key);
+        const has = s != null and s.?.has_position;
+        const at: Position = if (has) s.?.next else .{ .msg = 0 };
+        const same = has and s.?.connection == p.connection;
+        const sealed = p.channel.group_key != null;
+        const body = frame.begin(
+            frame.SynReply,
+            image,
+            self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
+        );
+        body.* = .{
+            .receiver_token = p.token,
+            .instance = self.instance,
+            .receiver = self.o.id,
+            .has_position = @intFromBool(has),
+            .frag = if (same) at.frag else 0,
+            .name_len = @intCast(self.o.name.len),
+            .name = frame.name_copy(self.o.name),
+        };
+        const key: seal.Key = if (p.channel.group_key) |*k|
+            self.sealing_key(k, p.key)
+        else
+            @splat(0);
+        return self.finish(sealed, &key, p.repair, image);
+    }
+
+    fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
+        const at = s.ack_position(&self.shared);
+        s.ack_now = false;
+        s.since_ack_datagrams = 0;
+        s.last_ack_ns = now_ns;
+        s.acked = at;
+        s.counters.acks_sent += 1;
+        const withheld = s.no_memory or s.withheld(&self.shared);
+        if (withheld) self.was_withheld = true;
+        const sealed = s.channel.group_key != null;
+        const body = frame.begin(
+            frame.Ack,
+            image,
+            self.head(.ack, s.key, s.connection, sealed, at.msg),
+        );
+        body.* = .{
+            .session_token = s.session_token,
+            .highest = s.announced.msg,
+            .frag = at.frag,
+            .receiver = self.o.id,
+            .no_memory = @intFromBool(withheld),
+        };
+        return self.finish(sealed, &s.sealing, s.repair, image);
+    }
+
+    fn nak_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) ?Run {
+        if (mutant.on(.nak_never)) {
+            s.detector.due_ns = std.math.maxInt(u64);
+            return null;
+        }
+        if (s.withheld(&self.shared)) {
+            // No room for the answer: ask when there is.
+            s.detector.due_ns = now_ns + ns_per_ms;
+            self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
+            return null;
+        }
+        const ranges_max = frame.nak_ranges_max(self.o.datagram_bytes - @sizeOf(frame.SealTrailer));
+        const first: [*]frame.Range = @ptrCast(@alignCast(
+            image.ptr + frame.header_bytes + @sizeOf(frame.Nak),
+        ));
+        const due = s.detector.collect(
+            self.shared.holding,
+            now_ns,
+            s.next,
+            s.announced,
+            s.timing(),
+            first[0..ranges_max],
+        );
+        self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
+        if (due.oldest_ns != 0) {
+            const patience_ns = s.channel.heartbeat_timeout_ns * limits.give_up_heartbeat_timeouts;
+            if (now_ns -| due.oldest_ns >= patience_ns) {
+                self.give_up(now_ns, s, now_ns - due.oldest_ns);
+                return null;
+            }
+        }
+        if (due.count == 0) return null;
+        s.last_nak_ns = now_ns;
+        s.counters.naks_sent += 1;
+        s.counters.nak_ranges_sent += due.count;
+        const low = first[0].start();
+        const high = first[due.count - 1].end();
+        s.nak_end = Position.max(s.nak_end, high);
+        self.tell_gap(now_ns, s, low.msg, if (high.frag == 0) high.msg - 1 else high.msg);
+        const sealed = s.channel.group_key != null;
+        const body = frame.begin(
+            frame.Nak,
+            image,
+            self.head(.nak, s.key, s.connection, sealed, s.next.msg),
+        );
+        body.* = .{
+            .session_token = s.session_token,
+            .receiver = self.o.id,
+            .count = @intCast(due.count),
+            .attempt = due.attempt,
+        };
+        const h: *frame.Header = @ptrCast(image.ptr);
+        h.length += @intCast(due.count * @sizeOf(frame.Range));
+        return self.finish(sealed, &s.sealing, s.repair, image);
+    }
+
+    fn give_up(self: *Receiver, now_ns: u64, s: *Stream, waited_ns: u64) void {
+        const held = s.detector.peek(self.shared.holding);
+        const end: Position = if (held) |x| x.begin else s.announced;
+        // A message of which a part is missing is lost as a whole.
+        const to = if (end.frag == 0) end.msg else end.msg + 1;
+        if (to <= s.next.msg) return;
+        self.notices.log(.gap_given_up, .err, .{
+            .transport = s.key.transport,
+            .name = s.name_slice(),
+            .args = .{ number(s.next.msg), number(to - 1), number(waited_ns / ns_per_ms), 0 },
+        });
+        s.lose(&self.shared, to);
+        s.after_loss(&self.shared);
+        self.shared.log.publish();
+        self.watch(now_ns, s);
+    }
+
+    /// FILL_GAP at most ten times a second for a stream, with the union of what was asked for.
+    fn tell_gap(self: *Receiver, now_ns: u64, s: *Stream, start: u64, end: u64) void {
+        if (s.gap_end == 0 and s.gap_start == 0) {
+            s.gap_start = start;
+            s.gap_end = end;
+        } else {
+            s.gap_start = @min(s.gap_start, start);
+            s.gap_end = @max(s.gap_end, end);
+        }
+        if (s.gap_told_ns != 0 and now_ns < s.gap_told_ns + limits.gap_event_interval_ns) return;
+        s.gap_told_ns = now_ns;
+        self.notices.event(.fill_gap, .{
+            .transport = s.key.transport,
+            .name = s.name_slice(),
+            .args = .{ number(s.gap_start), number(s.gap_end), 0, 0 },
+        });
+        s.gap_start = 0;
+        s.gap_end = 0;
+    }
+
+    // ---------------------------------------------------------------- end
+
+    /// Tells every sender that this receiver stops, after a last ACK.
+    pub fn close(self: *Receiver) void {
+        self.closing = true;
+        self.closing_at = 0;
+    }
+
+    fn closing_run(self: *Receiver, image: []align(8) u8) ?Run {
+        while (self.closing_at < self.count * 2) {
+            const s = &self.streams[self.closing_at / 2];
+            const is_ack = self.closing_at % 2 == 0;
+            self.closing_at += 1;
+            if (s.phase != .started) continue;
+            if (is_ack) return self.ack_run(s.last_ack_ns, s, image);
+            const sealed = s.channel.group_key != null;
+            const body = frame.begin(
+                frame.Rst,
+                image,
+                self.head(.rst, s.key, s.connection, sealed, 0),
+            );
+            body.* = .{
+                .token = s.session_token,
+                .reason = @backingInt(frame.RstReason.closed),
+                .receiver = self.o.id,
+            };
+            return self.finish(sealed, &s.sealing, s.repair, image);
+        }
+        return null;
+    }
+};

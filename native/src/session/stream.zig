@@ -1,0 +1,437 @@
+//! One stream at a receiver: what a sender (context or tier) sends on one topic and partition.
+//!
+//! `next` is the contiguous end: everything below it is in the ordered log. What arrives at `next` is appended at
+//! once; what arrives beyond it is held (`LossDetector`) until the gap is repaired. Fragments are placed into
+//! memory that is reserved for the whole message when its first fragment comes.
+//!
+//! A stream has a position as long as the process lives: a sender that restarts, or is silent for a while, goes on
+//! from it. Numbers are never skipped without MESSAGE_LOSS and the exact range.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("limits.zig");
+const assert = @import("../assert.zig").assert;
+const mutant = @import("../testing/mutant.zig");
+const Address = @import("../transport/address.zig").Address;
+const log_file = @import("../order/log.zig");
+const record = @import("../order/record.zig");
+const loss = @import("../repair/loss_detector.zig");
+const notices_file = @import("notices.zig");
+
+const Position = frame.Position;
+const number = notices_file.number;
+
+pub const Phase = enum(u32) {
+    /// Never agreed.
+    init,
+    /// Session agreed, sender heard.
+    started,
+    /// Silent for `HeartbeatTimeoutMilli`; goes on when it is heard again and the session is agreed anew.
+    lost,
+    /// The sender said that it stops.
+    closed,
+};
+
+pub const Key = struct {
+    tier: bool,
+    source: u16,
+    transport: u16,
+
+    pub fn of(h: *const frame.Header) Key {
+        return .{ .tier = h.flags().tier, .source = h.source, .transport = h.transport };
+    }
+    pub fn eql(a: Key, b: Key) bool {
+        return a.transport == b.transport and a.source == b.source and a.tier == b.tier;
+    }
+};
+
+/// What a receiving context knows of one transport that it receives.
+pub const Channel = struct {
+    transport: u16,
+    is_multicast: bool,
+    heartbeat_timeout_ns: u64,
+    ack_interval_ns: u64,
+    group_key: ?seal.GroupKey = null,
+};
+
+/// What all streams of a context share.
+pub const Shared = struct {
+    log: *log_file.Log,
+    holding: *loss.HoldingPool,
+    notices: *notices_file.Notices,
+    is_total_order: bool,
+    wall_ms: u64 = 0,
+};
+
+pub const Counters = struct {
+    datagrams: u64 = 0,
+    bytes: u64 = 0,
+    duplicates: u64 = 0,
+    early: u64 = 0,
+    out_of_range: u64 = 0,
+    no_room: u64 = 0,
+    naks_sent: u64 = 0,
+    nak_ranges_sent: u64 = 0,
+    acks_sent: u64 = 0,
+    gaps: u64 = 0,
+    lost_messages: u64 = 0,
+    messages: u64 = 0,
+};
+
+pub const Stream = struct {
+    id: u32,
+    key: Key,
+    channel: *const Channel,
+    phase: Phase = .init,
+    connection: u64 = 0,
+    has_position: bool = false,
+    next: Position = .{ .msg = 0 },
+    /// Everything below was sent, as far as this receiver knows.
+    announced: Position = .{ .msg = 0 },
+    acked: Position = .{ .msg = 0 },
+    nak_end: Position = .{ .msg = 0 },
+    session_token: u64 = 0,
+    stream_token: u64 = 0,
+    repair: Address = .{ .ip = 0, .port = 0 },
+    data_from: Address = .{ .ip = 0, .port = 0 },
+    tx_arg: u16 = 0,
+    group_size: u16 = 1,
+    window_datagrams: u32 = 1,
+    name_len: u16 = 0,
+    name: [64]u8 = @splat(0),
+    detector: loss.LossDetector = .{},
+    extent: ?log_file.Extent = null,
+    extent_arg: u16 = 0,
+    extent_fragment_bytes: u16 = 0,
+    /// Acknowledge with the next `poll_send`.
+    ack_now: bool = false,
+    /// The log has no room for what comes next: nothing is taken, nothing more is acknowledged.
+    no_memory: bool = false,
+    since_ack_datagrams: u32 = 0,
+    last_ack_ns: u64 = 0,
+    last_nak_ns: u64 = 0,
+    last_heard_ns: u64 = 0,
+    last_reply_ns: u64 = 0,
+    last_rst_ns: u64 = 0,
+    round_trip_ns: u64 = limits.round_trip_first_ns,
+    gap_told_ns: u64 = 0,
+    gap_start: u64 = 0,
+    gap_end: u64 = 0,
+    sealing: seal.Key = @splat(0),
+    opening: seal.Key = @splat(0),
+    replay: seal.ReplayWindow = .{},
+    counters: Counters = .{},
+
+    pub fn name_slice(self: *const Stream) []const u8 {
+        return self.name[0..self.name_len];
+    }
+
+    pub fn timing(self: *const Stream) loss.Timing {
+        const group = @as(u64, self.group_size);
+        const backoff = @min(limits.nak_backoff_ns * group, limits.nak_backoff_max_ns);
+        const retry = std.math.clamp(
+            self.round_trip_ns * 4,
+            limits.nak_retry_min_ns,
+            limits.nak_retry_max_ns,
+        );
+        return .{ .backoff_ns = backoff, .retry_ns = retry + backoff };
+    }
+
+    // ---------------------------------------------------------------- data
+
+    /// A checked DATA or FRAGMENT of this connection from the stream's own sender.
+    pub fn on_data(
+        self: *Stream,
+        shared: *Shared,
+        now_ns: u64,
+        h: *const frame.Header,
+        random: std.Random,
+    ) void {
+        const span = self.span_of(h) orelse {
+            self.counters.out_of_range += 1;
+            return;
+        };
+        self.last_heard_ns = now_ns;
+        self.counters.datagrams += 1;
+        self.counters.bytes += h.length;
+        self.since_ack_datagrams += 1;
+        const flags = h.flags();
+        if (flags.ack_request or self.since_ack_datagrams >= @max(1, self.window_datagrams / 4)) {
+            self.ack_now = true;
+        }
+        self.announced = Position.max(self.announced, span.end);
+        if (mutant.on(.skip_gap) and self.next.less(span.begin) and !flags.repair) {
+            self.abort_extent(shared);
+            self.next = .{ .msg = span.begin.msg };
+        }
+        if (!self.next.less(span.end) and !mutant.on(.take_duplicates)) {
+            self.counters.duplicates += 1;
+            if (flags.repair) self.ack_now = true;
+            return;
+        }
+        if (!self.next.less(span.begin)) {
+            if (flags.repair) self.measure(shared, now_ns);
+            const was_behind = self.detector.count > 0;
+            if (!self.take(shared, h)) return;
+            if (was_behind) self.take_held(shared);
+        } else {
+            self.hold(shared, h, span);
+        }
+        if (self.detector.count > 0 or self.next.less(self.announced)) {
+            self.detector.watch(
+                shared.holding,
+                now_ns,
+                self.next,
+                self.announced,
+                self.timing(),
+                random,
+            );
+        }
+    }
+
+    const Span = struct { begin: Position, end: Position };
+
+    /// Where a datagram lies, or null when it is malformed or too far ahead to be true.
+    fn span_of(self: *const Stream, h: *const frame.Header) ?Span {
+        const ahead = h.number -| self.next.msg;
+        if (ahead > @as(u64, self.window_datagrams) * limits.messages_per_datagram_max) return null;
+        if (h.type == @backingInt(frame.Type.fragment)) {
+            const f = frame.decode_fragment(h) orelse return null;
+            const begin: Position = .{ .msg = h.number, .frag = f.head.fragment_no };
+            const end: Position = if (f.head.fragment_no + 1 == f.count)
+                .{ .msg = h.number + 1 }
+            else
+                .{ .msg = h.number, .frag = f.head.fragment_no + 1 };
+            return .{ .begin = begin, .end = end };
+        }
+        const count = frame.message_count(h) orelse return null;
+        return .{ .begin = .{ .msg = h.number }, .end = .{ .msg = h.number + count } };
+    }
+
+    fn measure(self: *Stream, shared: *Shared, now_ns: u64) void {
+        const took = self.detector.progressed(shared.holding, now_ns, self.timing()) orelse return;
+        self.round_trip_ns = @min(
+            (self.round_trip_ns * 7 + took) / 8 + 1,
+            limits.nak_retry_max_ns,
+        );
+    }
+
+    fn hold(self: *Stream, shared: *Shared, h: *const frame.Header, span: Span) void {
+        const p: [*]const u8 = @ptrCast(h);
+        const bytes = p[0..h.length];
+        const had_gap = self.detector.count > 0;
+        switch (self.detector.insert(shared.holding, span.begin, span.end, .datagram, bytes)) {
+            .held => {
+                self.counters.early += 1;
+                if (!had_gap) self.counters.gaps += 1;
+            },
+            .duplicate => self.counters.duplicates += 1,
+            .no_room => self.counters.no_room += 1,
+        }
+    }
+
+    fn take_held(self: *Stream, shared: *Shared) void {
+        while (self.detector.peek(shared.holding)) |held| {
+            if (self.next.less(held.begin)) return;
+            if (self.next.less(held.end)) {
+                switch (held.kind) {
+                    .datagram => {
+                        const bytes = shared.holding.bytes_of(held);
+                        if (!self.take(shared, @ptrCast(bytes.ptr))) return;
+                    },
+                    .unused => self.move_to(shared, held.end.msg),
+                    .gone => self.lose(shared, held.end.msg),
+                }
+            }
+            self.detector.pop(shared.holding);
+        }
+    }
+
+    /// Appends what a datagram has at `next`. False: the log has no room.
+    fn take(self: *Stream, shared: *Shared, h: *const frame.Header) bool {
+        if (h.type == @backingInt(frame.Type.fragment)) return self.take_fragment(shared, h);
+        if (self.next.frag != 0) {
+            // The same number was in fragments before: not from the sender that we agreed with.
+            self.counters.out_of_range += 1;
+            return true;
+        }
+        var it: frame.MessageIterator = .init(h);
+        var msg = h.number;
+        while (it.next()) |m| : (msg += 1) {
+            if (msg < self.next.msg and !mutant.on(.take_duplicates)) continue;
+            _ = shared.log.append(self.meta(shared, msg, m.head.msg_arg), m.payload) catch {
+                return self.refuse_for_room(shared);
+            };
+            self.counters.messages += 1;
+            self.next = .{ .msg = msg + 1 };
+        }
+        assert(!it.broken);
+        self.no_memory = false;
+        return true;
+    }
+
+    fn meta(self: *const Stream, shared: *const Shared, msg: u64, msg_arg: u16) record.Meta {
+        return .{
+            .stream = self.id,
+            .msg_no = msg,
+            .time_ms = shared.wall_ms,
+            .msg_arg = msg_arg,
+            .tx_arg = self.tx_arg,
+        };
+    }
+
+    fn refuse_for_room(self: *Stream, shared: *Shared) bool {
+        self.counters.no_room += 1;
+        if (!self.no_memory) {
+            self.no_memory = true;
+            self.ack_now = true;
+            shared.notices.log(.receive_memory_full, .warn, .{
+                .transport = self.key.transport,
+                .name = self.name_slice(),
+                .args = .{ number(shared.log.pool.bytes), 0, 0, 0 },
+            });
+        }
+        return false;
+    }
+
+    fn take_fragment(self: *Stream, shared: *Shared, h: *const frame.Header) bool {
+        const f = frame.decode_fragment(h).?;
+        assert(h.number == self.next.msg);
+        if (self.next.frag == 0) {
+            if (f.head.message_length > shared.log.payload_bytes_max()) {
+                shared.notices.log(.message_over_memory, .err, .{
+                    .transport = self.key.transport,
+                    .name = self.name_slice(),
+                    .args = .{
+                        number(h.number),
+                        number(f.head.message_length),
+                        number(shared.log.pool.bytes),
+                        0,
+                    },
+                });
+                self.lose(shared, h.number + 1);
+                return true;
+            }
+            assert(self.extent == null);
+            self.extent = shared.log.reserve(f.head.message_length) orelse
+                return self.refuse_for_room(shared);
+            self.extent_arg = f.head.msg_arg;
+            self.extent_fragment_bytes = f.head.fragment_bytes;
+        }
+        const extent = self.extent.?;
+        const payload = extent.payload;
+        const fits = payload.len == f.head.message_length and
+            f.head.fragment_bytes == self.extent_fragment_bytes and
+            f.head.fragment_no == self.next.frag;
+        if (!fits) {
+            self.counters.out_of_range += 1;
+            return true;
+        }
+        var at = @as(u64, f.head.fragment_no) * f.head.fragment_bytes;
+        if (mutant.on(.fragment_misplaced) and f.head.fragment_no == 1) at = 0;
+        @memcpy(payload[at..][0..f.payload.len], f.payload);
+        if (f.head.fragment_no + 1 < f.count) {
+            self.next.frag += 1;
+            self.no_memory = false;
+            return true;
+        }
+        _ = shared.log.commit(extent, self.meta(shared, h.number, self.extent_arg)) catch {
+            return self.refuse_for_room(shared);
+        };
+        self.extent = null;
+        self.counters.messages += 1;
+        self.next = .{ .msg = h.number + 1 };
+        self.no_memory = false;
+        return true;
+    }
+
+    pub fn abort_extent(self: *Stream, shared: *Shared) void {
+        if (self.extent) |e| shared.log.abort(e);
+        self.extent = null;
+        self.next.frag = 0;
+    }
+
+    /// Goes on at `msg` without messages: nothing was ever sent under the numbers between.
+    fn move_to(self: *Stream, shared: *Shared, msg: u64) void {
+        assert(msg > self.next.msg);
+        self.abort_extent(shared);
+        self.next = .{ .msg = msg };
+    }
+
+    /// Gives [next, end) up: exactly one MESSAGE_LOSS with the range, and OUT_OF_SYNC where there is an order.
+    pub fn lose(self: *Stream, shared: *Shared, end: u64) void {
+        const begin = self.next.msg;
+        assert(begin < end);
+        self.move_to(shared, end);
+        self.announced = Position.max(self.announced, self.next);
+        self.counters.lost_messages += end - begin;
+        self.ack_now = true;
+        if (mutant.on(.loss_silent)) return;
+        const last = if (mutant.on(.loss_short)) end -| 2 else end - 1;
+        const a: notices_file.Notices.Args = .{
+            .transport = self.key.transport,
+            .name = self.name_slice(),
+            .args = .{ number(begin), number(last), 0, 0 },
+        };
+        shared.notices.log(.message_loss, .err, a);
+        shared.notices.event(.message_loss, a);
+        if (shared.is_total_order) shared.notices.event(.out_of_sync, a);
+    }
+
+    /// A FILL of the sender: the numbers [start, end) will not come.
+    pub fn on_fill(
+        self: *Stream,
+        shared: *Shared,
+        start: u64,
+        end: u64,
+        reason: frame.FillReason,
+    ) void {
+        if (end > self.announced.msg or end <= self.next.msg) return;
+        if (start <= self.next.msg) {
+            switch (reason) {
+                .unused => self.move_to(shared, end),
+                .gone => self.lose(shared, end),
+            }
+            self.take_held(shared);
+            self.ack_now = true;
+            return;
+        }
+        _ = self.detector.insert(
+            shared.holding,
+            .{ .msg = start },
+            .{ .msg = end },
+            if (reason == .gone) .gone else .unused,
+            "",
+        );
+    }
+
+    /// The contiguous end moved: what was held behind it may follow.
+    pub fn after_loss(self: *Stream, shared: *Shared) void {
+        self.take_held(shared);
+    }
+
+    // ---------------------------------------------------------------- acknowledgement and repair
+
+    /// What may be acknowledged now: the log has it, the sender has announced it, and there is room for more.
+    pub fn ack_position(self: *Stream, shared: *Shared) Position {
+        if (mutant.on(.ack_highest)) return self.announced;
+        const have = Position.min(self.next, self.announced);
+        if (self.withheld(shared)) return Position.min(have, self.acked);
+        return have;
+    }
+
+    /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before anything would
+    /// have to be dropped: what is in flight still fits.
+    pub fn withheld(self: *const Stream, shared: *Shared) bool {
+        const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
+        const pool = shared.log.pool;
+        const reserve = @min(pool.bytes / 4, in_flight);
+        return @as(u64, pool.free_count()) * pool.chunk_bytes < reserve;
+    }
+
+    pub fn is_behind(self: *const Stream) bool {
+        return self.next.less(self.announced);
+    }
+};

@@ -1,0 +1,59 @@
+//! Deliberate bugs that show that the checkers bite. They exist only in the simulator's build
+//! (`build_options.mutants`); in the library every `on` is false at compile time and the branch vanishes.
+//! `sim --mutants` switches them on one after another, and each must be caught.
+
+const build_options = @import("build_options");
+
+pub const Mutant = enum {
+    none,
+    /// The receiver acknowledges what it has heard of, not what is in its log.
+    ack_highest,
+    /// The receiver moves over a gap as if nothing was missing.
+    skip_gap,
+    /// A datagram that was taken is taken again.
+    take_duplicates,
+    /// The sender frees what is sent, acknowledged or not.
+    reclaim_unacked,
+    /// The window follows the fastest receiver instead of the slowest.
+    release_by_fastest,
+    /// Heartbeats do not tell of the last message.
+    heartbeat_silent,
+    /// The receiver never asks for what it missed.
+    nak_never,
+    /// The receiver asks at every tick.
+    nak_storm,
+    /// A repair starts one message late.
+    repair_late,
+    /// A lower connection resets a stream.
+    stale_connection,
+    /// MESSAGE_LOSS names a range that is one too short.
+    loss_short,
+    /// A loss is passed without MESSAGE_LOSS.
+    loss_silent,
+    /// A receiver without a position begins at the first datagram that happened to arrive.
+    join_anywhere,
+    /// Checksums are not looked at.
+    check_ignored,
+    /// A session takes effect without the challenge.
+    challenge_skipped,
+    /// Acknowledgements need no token.
+    token_ignored,
+    /// An acknowledgement beyond what was written is believed.
+    ack_beyond_written,
+    /// The sender never pauses for its window.
+    window_ignored,
+    /// A fragment is placed without looking at its number.
+    fragment_misplaced,
+    /// The hold-off and the queue of repairs do not suppress anything.
+    repair_no_hold_off,
+    /// After a new connection the receiver forgets its position.
+    position_forgotten,
+};
+
+/// Set by the simulator before a run; never by the library.
+pub var active: Mutant = .none;
+
+pub inline fn on(comptime mutant: Mutant) bool {
+    if (!build_options.mutants) return false;
+    return active == mutant;
+}
