@@ -15,3 +15,52 @@ pub inline fn full() void {
         },
     }
 }
+
+/// Two threads that each store and then load what the other stored ("store buffering").
+const Litmus = struct {
+    turn: std.atomic.Value(u32) = .init(0),
+    x: std.atomic.Value(u32) align(64) = .init(0),
+    y: std.atomic.Value(u32) align(64) = .init(0),
+    seen_y: std.atomic.Value(u32) align(64) = .init(0),
+    finished: std.atomic.Value(u32) = .init(0),
+
+    const rounds = 20_000;
+
+    fn wait_for(word: *const std.atomic.Value(u32), value: u32) void {
+        var spins: u32 = 0;
+        while (word.load(.acquire) != value) : (spins +%= 1) {
+            std.atomic.spinLoopHint();
+            if (spins % 1024 == 1023) std.Thread.yield() catch {};
+        }
+    }
+
+    fn other(self: *Litmus) void {
+        for (1..rounds + 1) |round| {
+            wait_for(&self.turn, @intCast(round));
+            self.x.store(1, .monotonic);
+            full();
+            self.seen_y.store(self.y.load(.monotonic), .monotonic);
+            self.finished.store(@intCast(round), .release);
+        }
+    }
+};
+
+test "a store before the barrier is seen, or the other side's is" {
+    var litmus: Litmus = .{};
+    const thread = try std.Thread.spawn(.{}, Litmus.other, .{&litmus});
+    var blind: u32 = 0;
+    for (1..Litmus.rounds + 1) |round| {
+        litmus.x.store(0, .monotonic);
+        litmus.y.store(0, .monotonic);
+        litmus.turn.store(@intCast(round), .release);
+        // Meets the other thread at different moments.
+        for (0..round % 23) |_| std.atomic.spinLoopHint();
+        litmus.y.store(1, .monotonic);
+        full();
+        const seen_x = litmus.x.load(.monotonic);
+        Litmus.wait_for(&litmus.finished, @intCast(round));
+        if (seen_x == 0 and litmus.seen_y.load(.monotonic) == 0) blind += 1;
+    }
+    thread.join();
+    try std.testing.expectEqual(@as(u32, 0), blind);
+}

@@ -65,7 +65,8 @@ pub const Waiter = struct {
 
     pub const OpenError = error{Refused};
 
-    /// Opens the event descriptor that other threads wake the agent by.
+    /// Opens the event descriptor that other threads wake the agent by. The result must not move
+    /// any more once another thread knows it.
     pub fn init(strategy: Strategy, failure: *Failure) OpenError!Waiter {
         const result = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
         if (errno_of(result) != 0) {

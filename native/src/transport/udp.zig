@@ -31,7 +31,8 @@ pub const datagram_bytes_max = 65_507;
 pub const run_segments_max = 64;
 /// A receive buffer of this size takes every datagram and every batch that GRO joins.
 pub const receive_bytes_max = 65_536;
-/// Asked for sending sockets: several runs fit while a network card drains.
+/// Asked for sending sockets: several runs fit while a network card drains, and more than the
+/// kernel queues for an address that does not answer: a machine that is gone loses, never blocks.
 pub const send_buffer_bytes = 2 << 20;
 /// Asked for repair and control sockets: thousands of acknowledgements fit.
 pub const control_buffer_bytes = 1 << 20;
