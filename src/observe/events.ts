@@ -91,7 +91,7 @@ export function createEventHub(log: Pick<LogSink, "log">): EventHub {
       const { context } = fields;
       try {
         const result: unknown = callback.onEvent(user, createEvent(fields));
-        // An async callback is a `void` one to the compiler; its rejection must not end the program.
+        // An async callback passes for a `void` one; its rejection must not end the program.
         if (isPromiseLike(result)) {
           result.then(undefined, (error: unknown) => threw(error, context));
         }

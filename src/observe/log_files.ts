@@ -212,7 +212,7 @@ function encodeGroup(
   return { bytes: encoder.encode(text), end };
 }
 
-/** Removes the oldest log files beyond `keep`; what other processes do meanwhile does not matter. */
+/** Removes the oldest log files beyond `keep`; other processes may be doing the same. */
 function removeOldest(folder: string, keep: number): void {
   const names = readdirSync(folder).filter((name) => NAME.test(name)).sort();
   const surplus = names.length - keep;

@@ -96,8 +96,8 @@ export const LOG_TEXTS = {
     name: "receiver_limit",
     level: "ERROR",
     args: ["limit"],
-    zh: "发送端 {stream} 的接收端数量已达上限 {limit}, 拒绝接收端 {peer}",
-    en: "sender {stream}: has {limit} receivers, the limit; receiver {peer} is refused",
+    zh: "发送端 {stream} 的接收端数量已达上限 {limit}, 新的接收端将被拒绝",
+    en: "sender {stream}: has {limit} receivers, the limit; further ones are refused",
   },
 
   // Receivers.
@@ -169,8 +169,9 @@ export const LOG_TEXTS = {
     name: "stream_limit",
     level: "ERROR",
     args: ["limit"],
-    zh: "接收端 {stream} 的发送端数量已达上限 {limit}, 忽略发送端 {peer}",
-    en: "receiver {stream}: has {limit} streams, the limit; sender {peer} is ignored",
+    zh: "接收端 {stream} 的发送端数量已达上限 {limit}, 新的发送端将被忽略",
+    en:
+      "receiver {stream}: the context has {limit} streams, the limit; further senders are ignored",
   },
 
   // Sockets and threads.

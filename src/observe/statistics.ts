@@ -140,7 +140,7 @@ type DeliverField =
   | "waitContextId"
   | "waitTransportId";
 
-/** The generated layouts and enums that a snapshot is read by (`src/native/abi.ts` has them all). */
+/** Generated layouts and enums that a snapshot is read by; `src/native/abi.ts` has them all. */
 export interface StatsAbi {
   readonly StatsHeader: StructLayout<HeaderField>;
   readonly TxStats: StructLayout<TxField>;
