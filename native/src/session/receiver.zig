@@ -588,6 +588,10 @@ pub const Receiver = struct {
         for (self.active()) |*s| {
             if (s.phase == .init or s.phase == .closed) continue;
             if (s.phase == .started) self.tick_silence(now_ns, s);
+            if (s.gap_untold) {
+                self.tell_gap(now_ns, s);
+                if (s.gap_untold) deadline = @min(deadline, s.gap_told_ns + limits.gap_event_interval_ns);
+            }
             if (s.phase != .started) continue;
             const ack_due = s.last_ack_ns + s.channel.ack_interval_ns;
             if (now_ns >= ack_due or room_is_back) s.ack_now = true;
@@ -789,7 +793,7 @@ pub const Receiver = struct {
         const low = first[0].start();
         const high = first[due.count - 1].end();
         s.nak_end = Position.max(s.nak_end, high);
-        self.tell_gap(now_ns, s, low.msg, if (high.frag == 0) high.msg - 1 else high.msg);
+        self.note_gap(now_ns, s, low.msg, if (high.frag == 0) high.msg - 1 else high.msg);
         const sealed = s.channel.group_key != null;
         const body = frame.begin(
             frame.Nak,
@@ -825,23 +829,26 @@ pub const Receiver = struct {
     }
 
     /// FILL_GAP at most ten times a second for a stream, with the union of what was asked for.
-    fn tell_gap(self: *Receiver, now_ns: u64, s: *Stream, start: u64, end: u64) void {
-        if (s.gap_end == 0 and s.gap_start == 0) {
-            s.gap_start = start;
-            s.gap_end = end;
-        } else {
-            s.gap_start = @min(s.gap_start, start);
-            s.gap_end = @max(s.gap_end, end);
+    fn note_gap(self: *Receiver, now_ns: u64, s: *Stream, start: u64, end: u64) void {
+        s.gap_start = if (s.gap_untold) @min(s.gap_start, start) else start;
+        s.gap_end = if (s.gap_untold) @max(s.gap_end, end) else end;
+        s.gap_untold = true;
+        self.tell_gap(now_ns, s);
+    }
+
+    fn tell_gap(self: *Receiver, now_ns: u64, s: *Stream) void {
+        const due_ns = s.gap_told_ns + limits.gap_event_interval_ns;
+        if (s.gap_told_ns != 0 and now_ns < due_ns) {
+            self.deadline_ns = @min(self.deadline_ns, due_ns);
+            return;
         }
-        if (s.gap_told_ns != 0 and now_ns < s.gap_told_ns + limits.gap_event_interval_ns) return;
+        s.gap_untold = false;
         s.gap_told_ns = now_ns;
         self.notices.event(.fill_gap, .{
             .transport = s.key.transport,
             .name = s.name_slice(),
             .args = .{ number(s.gap_start), number(s.gap_end), 0, 0 },
         });
-        s.gap_start = 0;
-        s.gap_end = 0;
     }
 
     // ---------------------------------------------------------------- end

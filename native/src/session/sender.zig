@@ -62,6 +62,7 @@ pub const Counters = struct {
     heartbeats_sent: u64 = 0,
     naks_received: u64 = 0,
     window_full: u64 = 0,
+    disconnects: u64 = 0,
     refused: [@typeInfo(frame.Refusal).@"enum".field_names.len]u64 = @splat(0),
     unknown_stream: u64 = 0,
     bad_token: u64 = 0,
@@ -477,12 +478,13 @@ pub const Sender = struct {
             .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
         });
         self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
-        if (alone and at.less(self.sent) and at.msg >= self.window.reclaimed()) {
+        const back = Position.max(at, .{ .msg = self.window.acked() });
+        if (alone and back.less(self.sent)) {
             // Nobody listened so far: what was sent into the void goes again as new data, in window's pace.
-            self.sent = at;
+            self.sent = back;
             self.inflight_first = 0;
             self.inflight_count = 0;
-            self.window.set_sent(at.msg, at.frag);
+            self.window.set_sent(back.msg, back.frag);
         }
     }
 
@@ -627,6 +629,7 @@ pub const Sender = struct {
     fn disconnect(self: *Sender, now_ns: u64, p: *Peer) void {
         if (p.state != .connected and p.state != .confirming) return;
         const was_connected = p.state == .connected;
+        if (was_connected) self.counters.disconnects += 1;
         self.peers.set_state(p, .disconnected);
         self.progress += 1;
         if (was_connected and self.peers.connected == 0) {

@@ -69,6 +69,7 @@ pub const Counters = struct {
     datagrams: u64 = 0,
     bytes: u64 = 0,
     duplicates: u64 = 0,
+    repairs: u64 = 0,
     early: u64 = 0,
     out_of_range: u64 = 0,
     no_room: u64 = 0,
@@ -116,6 +117,8 @@ pub const Stream = struct {
     last_reply_ns: u64 = 0,
     last_rst_ns: u64 = 0,
     round_trip_ns: u64 = limits.round_trip_first_ns,
+    /// FILL_GAP that is not told yet, when it was told last, and its range.
+    gap_untold: bool = false,
     gap_told_ns: u64 = 0,
     gap_start: u64 = 0,
     gap_end: u64 = 0,
@@ -158,6 +161,7 @@ pub const Stream = struct {
         self.counters.bytes += h.length;
         self.since_ack_datagrams += 1;
         const flags = h.flags();
+        if (flags.repair) self.counters.repairs += 1;
         if (flags.ack_request or self.since_ack_datagrams >= @max(1, self.window_datagrams / 4)) {
             self.ack_now = true;
         }

@@ -1,0 +1,389 @@
+//! A started context: its memory, sockets, agents and threads. Made by `start`, ended by `drain` and `close`.
+//!
+//! Threads (`Threading`): `shared` runs all agents on one native thread, `dedicated` the send agents on one and the
+//! receive agent on another, `inline` on whoever calls `work`. An agent's token says who runs it at a moment, so
+//! that the caller of `send` can run a send agent itself (`AsynchronousRms: 0`).
+//!
+//! JavaScript is woken through `armed` and a waker, once for a batch; it is never called.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const assert = @import("../assert.zig").assert;
+const udp = @import("../transport/udp.zig");
+const clock = @import("clock.zig");
+const cpu = @import("cpu.zig");
+const wait = @import("wait.zig");
+const waker = @import("waker.zig");
+const options_file = @import("options.zig");
+const record = @import("../order/record.zig");
+const region_file = @import("../window/region.zig");
+const Store = @import("../window/store.zig").Store;
+const TxChannel = @import("tx_channel.zig").TxChannel;
+const transmitter_file = @import("transmitter.zig");
+const Transmitter = transmitter_file.Transmitter;
+const RxAgent = @import("rx_agent.zig").RxAgent;
+
+const Descriptor = record.Descriptor;
+const stack_bytes = 512 * 1024;
+const fds_max = 256;
+
+pub const Context = struct {
+    gpa: std.mem.Allocator,
+    parsed: options_file.Parsed,
+    waker_id: i32,
+    wakers: *waker.WakerTable,
+    armed: waker.Armed = .{},
+    ip: u32 = 0,
+    store: ?*Store = null,
+    channels: []*TxChannel = &.{},
+    transmitters: []Transmitter = &.{},
+    rx: ?*RxAgent = null,
+    receive_region: ?region_file.Region = null,
+    descriptor_region: ?region_file.Region = null,
+    waiters: [2]?wait.Waiter = .{ null, null },
+    threads: [2]?std.Thread = .{ null, null },
+    stopping: std.atomic.Value(bool) = .init(false),
+    draining: std.atomic.Value(bool) = .init(false),
+    drain_until_ns: u64 = 0,
+    tx_closed: std.atomic.Value(bool) = .init(false),
+    rx_closed: std.atomic.Value(bool) = .init(false),
+    interest: std.atomic.Value(bool) = .init(false),
+    progressed: std.atomic.Value(bool) = .init(false),
+    ordered_seen: u64 = 0,
+
+    pub fn o(self: *const Context) *const options_file.Options {
+        return &self.parsed.value;
+    }
+
+    pub fn is_inline(self: *const Context) bool {
+        return self.o().threading == .@"inline";
+    }
+
+    // ---------------------------------------------------------------- running
+
+    /// What a native thread runs.
+    const Role = enum { all, tx, rx };
+
+    pub fn spawn(self: *Context) !void {
+        const roles: []const Role = switch (self.o().threading) {
+            .@"inline" => &.{},
+            .shared => &.{.all},
+            .dedicated => if (self.rx == null)
+                &.{.tx}
+            else if (self.channels.len == 0)
+                &.{.rx}
+            else
+                &.{ .tx, .rx },
+        };
+        for (roles, 0..) |role, i| {
+            self.threads[i] = try std.Thread.spawn(
+                .{ .stack_size = stack_bytes },
+                run,
+                .{ self, role, &self.waiters[i].? },
+            );
+        }
+    }
+
+    fn run(self: *Context, role: Role, waiter: *wait.Waiter) void {
+        cpu.name_current(switch (role) {
+            .all => "rcm",
+            .tx => "rcm-send",
+            .rx => "rcm-receive",
+        });
+        cpu.precise_timers();
+        const core = self.o().bindCoreId;
+        if (role != .tx and core >= 0) {
+            const errno = cpu.bind_current(@intCast(core));
+            if (errno != 0) self.tell_bind(core, errno);
+        }
+        var fds: [fds_max]wait.PollFd = undefined;
+        const count = self.poll_fds(role, &fds);
+        while (!self.stopping.load(.acquire)) {
+            const now_ns = clock.monotonic_ns();
+            const worked = self.step(now_ns, role);
+            if (worked > 0) {
+                waiter.busy();
+                continue;
+            }
+            const deadline_ns = self.deadline(now_ns, role);
+            _ = waiter.idle(now_ns, fds[0..count], deadline_ns, self, has_work);
+        }
+    }
+
+    fn tell_bind(self: *Context, core: i32, errno: u16) void {
+        const rx = self.rx orelse return;
+        rx.token.take();
+        defer rx.token.give();
+        rx.receiver.notices.log(.bind_core_failed, .warn, .{
+            .args = .{ @floatFromInt(core), @floatFromInt(errno), 0, 0 },
+        });
+    }
+
+    fn poll_fds(self: *Context, role: Role, fds: *[fds_max]wait.PollFd) usize {
+        var n: usize = 1;
+        const in = std.os.linux.POLL.IN;
+        if (role != .rx) for (self.channels) |c| {
+            if (n == fds.len) break;
+            fds[n] = .{ .fd = c.repair.fd, .events = in, .revents = 0 };
+            n += 1;
+        };
+        if (role != .tx) if (self.rx) |rx| {
+            for (rx.sockets) |s| {
+                if (n == fds.len) break;
+                fds[n] = .{ .fd = s.socket.fd, .events = in, .revents = 0 };
+                n += 1;
+            }
+            if (n < fds.len) {
+                fds[n] = .{ .fd = rx.control.fd, .events = in, .revents = 0 };
+                n += 1;
+            }
+        };
+        return n;
+    }
+
+    /// One duty cycle over the agents of a role. The work count.
+    fn step(self: *Context, now_ns: u64, role: Role) u32 {
+        var work: u32 = 0;
+        if (role != .rx) work += self.step_tx(now_ns);
+        if (role != .tx) work += self.step_rx(now_ns);
+        if (self.draining.load(.acquire)) self.advance_drain(now_ns, role);
+        self.notify(role);
+        return work;
+    }
+
+    fn step_tx(self: *Context, now_ns: u64) u32 {
+        var work: u32 = 0;
+        for (self.channels) |c| {
+            if (!c.token.try_take_unwanted()) {
+                work += 1;
+                continue;
+            }
+            defer c.token.give();
+            work += c.step(now_ns);
+            if (c.take_progress() and self.interest.load(.monotonic)) {
+                self.progressed.store(true, .release);
+                self.armed.notify(self.wakers, @intCast(self.waker_id));
+            }
+        }
+        return work;
+    }
+
+    fn step_rx(self: *Context, now_ns: u64) u32 {
+        const rx = self.rx orelse return 0;
+        if (!rx.token.try_take_unwanted()) return 1;
+        defer rx.token.give();
+        return rx.step(now_ns);
+    }
+
+    /// Wakes JavaScript when there is something for it: messages, events, log lines.
+    fn notify(self: *Context, role: Role) void {
+        var wake = false;
+        if (role != .rx) for (self.channels) |c| {
+            if (!c.sender.notices.empty()) wake = true;
+        };
+        if (role != .tx) if (self.rx) |rx| {
+            if (!rx.receiver.notices.empty()) wake = true;
+            const ordered = rx.log.ordered_next();
+            if (ordered != self.ordered_seen) {
+                self.ordered_seen = ordered;
+                wake = true;
+            }
+        };
+        if (wake and self.waker_id >= 0) self.armed.notify(self.wakers, @intCast(self.waker_id));
+    }
+
+    fn has_work(self: *Context) bool {
+        if (self.stopping.load(.acquire)) return true;
+        for (self.channels) |c| if (c.has_work()) return true;
+        return false;
+    }
+
+    fn deadline(self: *Context, now_ns: u64, role: Role) ?u64 {
+        var at: u64 = std.math.maxInt(u64);
+        if (role != .rx) for (self.channels) |c| {
+            at = @min(at, c.next_deadline_ns(now_ns));
+        };
+        if (role != .tx) if (self.rx) |rx| {
+            at = @min(at, rx.next_deadline_ns(now_ns));
+        };
+        if (self.draining.load(.acquire) and !self.is_drained()) {
+            at = @min(at, now_ns + clock.ns_per_ms);
+        }
+        return if (at == std.math.maxInt(u64)) null else at;
+    }
+
+    /// Inline contexts: the caller runs the agents. The work count.
+    pub fn work_inline(self: *Context) u32 {
+        if (!self.is_inline()) return 0;
+        return self.step(clock.monotonic_ns(), .all);
+    }
+
+    // ---------------------------------------------------------------- delivery
+
+    fn descriptors(self: *Context) []Descriptor {
+        const bytes = self.descriptor_region.?.slice();
+        const p: [*]Descriptor = @ptrCast(@alignCast(bytes.ptr));
+        return p[0..abi.constants.descriptor_batch];
+    }
+
+    /// Marks messages as processed and fills descriptors of those that follow.
+    pub fn drain(self: *Context, processed: u32, max: u32) ?u32 {
+        const rx = self.rx orelse return 0;
+        const log = rx.log;
+        const at = log.processed_next();
+        if (processed > log.read_next() - at) return null;
+        if (processed > 0) {
+            for (self.descriptors()[0..processed]) |*d| {
+                rx.delivered_next[d.stream] = log.header_of(d).msg_no + 1;
+            }
+            log.processed(at + processed);
+        }
+        _ = self.work_inline();
+        if (log.read_next() != log.processed_next()) log.rewind();
+        return log.fill(self.descriptors(), max);
+    }
+
+    /// JavaScript goes to sleep unless something waits for it.
+    pub fn arm(self: *Context) bool {
+        self.armed.arm();
+        if (!self.something_waits()) return false;
+        _ = self.armed.disarm();
+        return true;
+    }
+
+    fn something_waits(self: *Context) bool {
+        if (self.progressed.swap(false, .acq_rel)) return true;
+        for (self.channels) |c| if (!c.sender.notices.empty()) return true;
+        const rx = self.rx orelse return false;
+        if (!rx.receiver.notices.empty()) return true;
+        return rx.log.ordered_next() != rx.log.processed_next();
+    }
+
+    pub fn notices(self: *Context, out: []abi.Notice) u32 {
+        var n: u32 = 0;
+        for (self.channels) |c| n += c.sender.notices.pop(out[n..]);
+        if (self.rx) |rx| n += rx.receiver.notices.pop(out[n..]);
+        return n;
+    }
+
+    // ---------------------------------------------------------------- state
+
+    pub fn state(self: *Context) u32 {
+        var bits: u32 = 0;
+        for (self.channels) |c| {
+            if (c.sender.phase == .handshake) bits |= @backingInt(abi.ContextState.handshaking);
+        }
+        if (self.draining.load(.acquire)) bits |= @backingInt(abi.ContextState.draining);
+        if (self.is_drained()) bits |= @backingInt(abi.ContextState.drained);
+        return bits;
+    }
+
+    fn is_drained(self: *Context) bool {
+        return self.tx_closed.load(.acquire) and self.rx_closed.load(.acquire);
+    }
+
+    /// Begin of the end: nothing more is accepted; what was accepted goes out and is acknowledged.
+    pub fn begin_drain(self: *Context) void {
+        if (self.draining.load(.acquire)) return;
+        var longest_ms: u64 = 0;
+        for (self.o().tx) |tx| for (tx.partitions) |p| {
+            longest_ms = @max(longest_ms, p.ackTimeoutMs);
+        };
+        self.drain_until_ns = clock.monotonic_ns() + longest_ms * clock.ns_per_ms;
+        for (self.channels) |c| c.want_ack.store(true, .monotonic);
+        self.draining.store(true, .release);
+        for (&self.waiters) |*w| if (w.*) |*x| x.wake();
+    }
+
+    fn advance_drain(self: *Context, now_ns: u64, role: Role) void {
+        if (role != .rx and !self.tx_closed.load(.acquire)) {
+            var done = true;
+            for (self.channels) |c| {
+                if (c.is_drained()) continue;
+                done = false;
+                c.want_ack.store(true, .monotonic);
+            }
+            if (done or now_ns >= self.drain_until_ns) self.close_tx(now_ns);
+        }
+        if (self.channels.len == 0) self.tx_closed.store(true, .release);
+        // The receiver acknowledges until its own senders are done: it may be its own sender's receiver.
+        if (role != .tx and self.tx_closed.load(.acquire) and !self.rx_closed.load(.acquire)) {
+            if (self.rx) |rx| {
+                rx.token.take();
+                defer rx.token.give();
+                rx.receiver.close();
+                _ = rx.step(now_ns);
+            }
+            self.rx_closed.store(true, .release);
+        }
+        if (self.rx == null) self.rx_closed.store(true, .release);
+        if (self.is_drained() and self.waker_id >= 0) {
+            self.progressed.store(true, .release);
+            self.armed.notify(self.wakers, @intCast(self.waker_id));
+        }
+    }
+
+    fn close_tx(self: *Context, now_ns: u64) void {
+        for (self.channels) |c| {
+            c.token.take();
+            defer c.token.give();
+            if (!c.is_drained()) c.sender.notices.log(.drain_incomplete, .warn, .{
+                .transport = c.transport,
+                .args = .{
+                    @floatFromInt(c.window.acked()),
+                    @floatFromInt(c.window.written()),
+                    0,
+                    0,
+                },
+            });
+            c.sender.close(now_ns);
+            _ = c.flush(now_ns);
+        }
+        self.tx_closed.store(true, .release);
+    }
+
+    /// Ends threads and gives everything back; the files in /dev/shm stay. Views stay readable.
+    pub fn close(self: *Context) void {
+        self.stopping.store(true, .release);
+        for (&self.waiters) |*w| if (w.*) |*x| x.wake();
+        for (&self.threads) |*t| {
+            if (t.*) |thread| thread.join();
+            t.* = null;
+        }
+        for (&self.waiters) |*w| if (w.*) |*x| {
+            x.deinit();
+            w.* = null;
+        };
+        self.release();
+    }
+
+    /// Gives back what `start` has taken so far, in reverse order.
+    pub fn release(self: *Context) void {
+        const gpa = self.gpa;
+        if (self.rx) |rx| {
+            rx.deinit(gpa);
+            rx.holding.deinit(gpa);
+            rx.log.deinit(gpa);
+            rx.pool.deinit(gpa);
+            gpa.destroy(rx.holding);
+            gpa.destroy(rx.log);
+            gpa.destroy(rx.pool);
+            gpa.destroy(rx);
+        }
+        for (self.transmitters) |*t| {
+            t.own.close();
+            gpa.free(t.channels);
+        }
+        gpa.free(self.transmitters);
+        for (self.channels) |c| {
+            c.deinit(gpa);
+            gpa.destroy(c);
+        }
+        gpa.free(self.channels);
+        if (self.store) |s| s.close();
+        if (self.receive_region) |r| region_file.release(r);
+        if (self.descriptor_region) |r| region_file.release(r);
+        self.parsed.deinit();
+        gpa.destroy(self);
+    }
+};

@@ -1,0 +1,443 @@
+//! Builds a context from its options: memory, sockets, agents, threads; all or nothing.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const assert = @import("../assert.zig").assert;
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("../limits.zig");
+const session_limits = @import("../session/limits.zig");
+const address = @import("../transport/address.zig");
+const udp = @import("../transport/udp.zig");
+const clock = @import("clock.zig");
+const wait = @import("wait.zig");
+const waker = @import("waker.zig");
+const options_file = @import("options.zig");
+const region_file = @import("../window/region.zig");
+const store_file = @import("../window/store.zig");
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
+const Bump = @import("../window/pool.zig").Bump;
+const Log = @import("../order/log.zig").Log;
+const loss = @import("../repair/loss_detector.zig");
+const peers = @import("../session/peers.zig");
+const Sender = @import("../session/sender.zig").Sender;
+const stream_file = @import("../session/stream.zig");
+const Receiver = @import("../session/receiver.zig").Receiver;
+const injector_file = @import("injector.zig");
+const Injector = injector_file.Injector;
+const TxChannel = @import("tx_channel.zig").TxChannel;
+const Transmitter = @import("transmitter.zig").Transmitter;
+const rx_file = @import("rx_agent.zig");
+const RxAgent = rx_file.RxAgent;
+const Context = @import("context.zig").Context;
+const Failure = udp.Failure;
+
+pub const StartError = error{ Argument, Socket, Shm, OutOfMemory, Native };
+
+pub const Request = struct {
+    json: []const u8,
+    waker_id: i32,
+    wakers: *waker.WakerTable,
+};
+
+/// Starts a context. On failure everything is released and `failure` has the words.
+pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*Context {
+    const parsed = options_file.parse(gpa, r.json) catch |e| {
+        failure.set("the context's options are not readable: {t}", .{e});
+        return error.Argument;
+    };
+    const self = gpa.create(Context) catch |e| {
+        parsed.deinit();
+        return e;
+    };
+    self.* = .{ .gpa = gpa, .parsed = parsed, .waker_id = r.waker_id, .wakers = r.wakers };
+    errdefer self.close();
+    self.ip = address.resolve_local(self.o().ip, failure) catch return error.Socket;
+    const count: usize = switch (self.o().threading) {
+        .@"inline" => 0,
+        .shared => 1,
+        .dedicated => 2,
+    };
+    for (self.waiters[0..count]) |*w| {
+        const strategy = wait.Strategy.parse(self.o().waitStrategy) orelse {
+            failure.set("WaitStrategy \"{s}\" is unknown", .{self.o().waitStrategy});
+            return error.Argument;
+        };
+        w.* = wait.Waiter.init(strategy, failure) catch return error.Native;
+    }
+    if (self.o().tx.len > 0) try start_tx(self, failure);
+    if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    self.spawn() catch |e| {
+        failure.set("cannot start a thread: {t}", .{e});
+        return error.Native;
+    };
+    return self;
+}
+
+fn random_seed(salt: u64) u64 {
+    var bytes: [8]u8 = undefined;
+    const got = std.os.linux.getrandom(&bytes, bytes.len, 0);
+    assert(got == bytes.len);
+    return std.mem.readInt(u64, &bytes, .little) ^ salt;
+}
+
+/// Start time in ms in the high bits, random in the low ones: a later start has a higher one, also after a wipe.
+fn connection_id(last: u64) u64 {
+    const random_bits = 11;
+    const low = random_seed(0) & ((1 << random_bits) - 1);
+    const fresh = ((clock.wall_ms() << random_bits) | low) & frame.number_max;
+    return @max(fresh, last + 1);
+}
+
+fn group_key(hex: []const u8) ?seal.GroupKey {
+    if (hex.len == 0) return null;
+    var key: seal.GroupKey = undefined;
+    const bytes = std.fmt.hexToBytes(&key, hex) catch unreachable; // checked by the configuration
+    assert(bytes.len == key.len);
+    return key;
+}
+
+fn injector_options(o: *const options_file.Options) injector_file.Options {
+    return .{
+        .drop_ppm = o.injectDropPpm,
+        .duplicate_ppm = o.injectDuplicatePpm,
+        .delay_ppm = o.injectDelayPpm,
+        .seed = o.injectSeed,
+    };
+}
+
+fn make_injector(self: *Context, salt: u64) !?Injector {
+    var options = injector_options(self.o());
+    if (!options.is_on()) return null;
+    options.seed ^= salt *% 0x9e37_79b9_7f4a_7c15;
+    return try .init(self.gpa, options);
+}
+
+// -------------------------------------------------------------------- sending
+
+fn start_tx(self: *Context, failure: *Failure) StartError!void {
+    const gpa = self.gpa;
+    const o = self.o();
+    var names: std.ArrayList(store_file.WindowName) = .empty;
+    defer names.deinit(gpa);
+    for (o.tx) |tx| for (tx.partitions) |p| {
+        try names.append(gpa, .{ .topic = tx.topic, .partition = p.partitionNo });
+    };
+    const store = try store_file.Store.open(gpa, .{
+        .prefix = o.prefix,
+        .context = o.name,
+        .arena_bytes = o.arenaBytes,
+        .windows = names.items,
+        .populate = o.usePreAllocate,
+    }, failure);
+    self.store = store;
+    const channels = try gpa.alloc(*TxChannel, names.items.len);
+    self.channels = channels[0..0];
+    errdefer {
+        for (self.channels) |c| {
+            c.deinit(gpa);
+            gpa.destroy(c);
+        }
+        gpa.free(channels);
+        self.channels = &.{};
+    }
+    var i: usize = 0;
+    for (o.tx) |*tx| for (tx.partitions) |*p| {
+        channels[i] = try open_channel(self, tx, p, &store.windows[i], &store.pool, failure);
+        i += 1;
+        self.channels = channels[0..i];
+    };
+    try make_transmitters(self, store);
+}
+
+fn make_transmitters(self: *Context, store: *store_file.Store) StartError!void {
+    const gpa = self.gpa;
+    const o = self.o();
+    const transmitters = try gpa.alloc(Transmitter, o.tx.len);
+    self.transmitters = transmitters[0..0];
+    errdefer {
+        for (self.transmitters) |*t| {
+            t.own.close();
+            gpa.free(t.channels);
+        }
+        gpa.free(transmitters);
+        self.transmitters = &.{};
+    }
+    var first: usize = 0;
+    for (o.tx, 0..) |tx, i| {
+        const own = try gpa.dupe(*TxChannel, self.channels[first..][0..tx.partitions.len]);
+        errdefer gpa.free(own);
+        std.mem.sort(*TxChannel, own, {}, lower_partition);
+        transmitters[i] = .{
+            .channels = own,
+            .siblings = self.channels,
+            .pool = &store.pool,
+            .arena_bytes = o.arenaBytes,
+            .waiter = if (self.waiters[0]) |*w| w else null,
+            .own = Bump.init(&store.pool) orelse return error.OutOfMemory,
+        };
+        self.transmitters = transmitters[0 .. i + 1];
+        first += tx.partitions.len;
+    }
+}
+
+fn lower_partition(_: void, a: *TxChannel, b: *TxChannel) bool {
+    return a.partition < b.partition;
+}
+
+fn open_channel(
+    self: *Context,
+    tx: *const options_file.Tx,
+    p: *const options_file.TxPartition,
+    open: *store_file.OpenWindow,
+    pool: *ChunkPool,
+    failure: *Failure,
+) StartError!*TxChannel {
+    const gpa = self.gpa;
+    const o = self.o();
+    const repair = try open_repair(self, p, failure);
+    errdefer udp.close(repair.fd);
+    _ = udp.set_ttl(repair.fd, o.ttl);
+    const outs = try gpa.alloc(udp.Sender, p.addrs.len);
+    errdefer gpa.free(outs);
+    var opened: usize = 0;
+    errdefer for (outs[0..opened]) |s| udp.close(s.fd);
+    var is_multicast = false;
+    for (p.addrs, outs) |text, *out| {
+        const ip = address.parse_ip(text) orelse {
+            failure.set("Addr \"{s}\" of topic {s} is not an IPv4 address", .{ text, tx.topic });
+            return error.Socket;
+        };
+        is_multicast = address.is_multicast_ip(ip);
+        out.* = udp.open_sender(.{
+            .destination = .init(ip, p.port),
+            .source_ip = self.ip,
+            .ttl = o.ttl,
+            .mc_loop = o.mcLoop,
+        }, failure) catch return error.Socket;
+        opened += 1;
+    }
+    const now_ns = clock.monotonic_ns();
+    const configured = try gpa.alloc(peers.Configured, p.receivers.len);
+    defer gpa.free(configured);
+    for (p.receivers, configured) |r, *c| c.* = .{ .id = r.id, .name = r.name };
+    const key = group_key(p.groupKey);
+    const c = try gpa.create(TxChannel);
+    errdefer gpa.destroy(c);
+    var sender: Sender = try .init(gpa, .{
+        .cluster = o.clusterId,
+        .source = o.id,
+        .transport = p.transportId,
+        .tx_arg = tx.txArg,
+        .name = o.name,
+        .sizes = .init(p.mtu, key != null),
+        .is_multicast = is_multicast,
+        .window_datagrams = o.sendWindowSize,
+        .max_cache_messages = o.maxCacheMsgCount,
+        .heartbeat_interval_ns = p.heartbeatIntervalMs * clock.ns_per_ms,
+        .ack_timeout_ns = p.ackTimeoutMs * clock.ns_per_ms,
+        .slow_disconnect = p.slowDisconnect,
+        .handshake = o.isHandshake and !open.recovery.resumed,
+        .start_timeout_ns = o.startTimeoutMs * clock.ns_per_ms,
+        .configured = configured,
+        .group_key = key,
+        .repair_address = repair.address,
+        .connection = connection_id(open.window.connection_id()),
+        .seed = random_seed(p.transportId),
+    }, &open.window, pool, now_ns);
+    errdefer sender.deinit(gpa);
+    c.* = .{
+        .partition = p.partitionNo,
+        .transport = p.transportId,
+        .asynchronous = p.asynchronous,
+        .window = &open.window,
+        .sender = sender,
+        .outs = outs,
+        .repair = repair,
+        .injector = try make_injector(self, p.transportId),
+        .image = &.{},
+        .buffer = &.{},
+        .pending_done = &.{},
+    };
+    try c.init_buffers(gpa);
+    c.sender.settle();
+    tell_start(self, c, open);
+    return c;
+}
+
+fn tell_start(self: *Context, c: *TxChannel, open: *const store_file.OpenWindow) void {
+    if (open.recovery.resumed) c.sender.notices.log(.window_recovered, .info, .{
+        .transport = c.transport,
+        .args = .{
+            @floatFromInt(open.recovery.acked),
+            @floatFromInt(open.recovery.written),
+            0,
+            0,
+        },
+    });
+    for (c.outs) |out| if (!out.gso) c.tell_gso(out.gso_errno);
+    const injected = injector_options(self.o());
+    if (injected.is_on()) c.sender.notices.log(.injector_on, .imp, .{
+        .transport = c.transport,
+        .args = .{ @floatFromInt(injected.drop_ppm), @floatFromInt(injected.seed), 0, 0 },
+    });
+}
+
+fn open_repair(
+    self: *Context,
+    p: *const options_file.TxPartition,
+    failure: *Failure,
+) StartError!udp.Endpoint {
+    const o = self.o();
+    if (p.repairFd >= 0) {
+        return .{ .fd = p.repairFd, .address = .init(self.ip, o.repairPort) };
+    }
+    const opened = if (o.repairPort != 0)
+        udp.open_repair_fixed(self.ip, o.repairPort, failure)
+    else
+        udp.open_repair(self.ip, o.repairPortStart, o.repairPortEnd, failure);
+    return opened catch error.Socket;
+}
+
+// -------------------------------------------------------------------- receiving
+
+fn start_rx(self: *Context, failure: *Failure) StartError!void {
+    const gpa = self.gpa;
+    const o = self.o();
+    const batch_bytes = abi.constants.descriptor_batch * @sizeOf(@import("../order/record.zig")
+        .Descriptor);
+    self.descriptor_region = try region_file.map_anonymous(std.mem.alignForward(
+        u64,
+        batch_bytes,
+        limits.page_bytes,
+    ));
+    const chunk_bytes = limits.chunk_bytes_for(o.receiveBytes);
+    const region = try region_file.map_anonymous(o.receiveBytes);
+    self.receive_region = region;
+
+    const sockets = try open_sockets(self, failure);
+    errdefer {
+        for (sockets) |s| udp.close(s.socket.fd);
+        gpa.free(sockets);
+    }
+    const control = udp.open_control(self.ip, failure) catch return error.Socket;
+    errdefer udp.close(control.fd);
+    _ = udp.set_ttl(control.fd, o.ttl);
+
+    const pool = try gpa.create(ChunkPool);
+    errdefer gpa.destroy(pool);
+    pool.* = try .init(gpa, .{
+        .base = region.base,
+        .bytes = o.receiveBytes,
+        .chunk_bytes = chunk_bytes,
+    });
+    errdefer pool.deinit(gpa);
+    const log = try gpa.create(Log);
+    errdefer gpa.destroy(log);
+    log.* = try .init(gpa, pool, 0);
+    errdefer log.deinit(gpa);
+    const holding = try gpa.create(loss.HoldingPool);
+    errdefer gpa.destroy(holding);
+    holding.* = try .init(gpa, pool, o.receiveBytes / 4);
+    errdefer holding.deinit(gpa);
+
+    const channels = try self.parsed.arena.allocator().alloc(stream_file.Channel, o.rx.len);
+    var datagram_bytes: u32 = 65504;
+    for (o.rx, channels) |r, *c| {
+        const key = group_key(r.groupKey);
+        datagram_bytes = @min(datagram_bytes, frame.Sizes.init(r.mtu, key != null).datagram_bytes);
+        c.* = .{
+            .transport = r.transportId,
+            .is_multicast = address.is_multicast_ip(address.parse_ip(r.addrs[0]).?),
+            .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,
+            .ack_interval_ns = r.ackIntervalMs * clock.ns_per_ms,
+            .group_key = key,
+        };
+    }
+    const rx = try gpa.create(RxAgent);
+    errdefer gpa.destroy(rx);
+    rx.* = .{
+        .receiver = try .init(gpa, .{
+            .cluster = o.clusterId,
+            .id = o.id,
+            .name = o.name,
+            .channels = channels,
+            .is_total_order = o.isTotalOrder,
+            .seed = random_seed(o.id),
+            .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
+        }, log, holding),
+        .pool = pool,
+        .log = log,
+        .holding = holding,
+        .sockets = sockets,
+        .control = control,
+        .injector = try make_injector(self, 1 << 20),
+        .buffer = &.{},
+        .image = &.{},
+    };
+    try rx.init_buffers(gpa);
+    rx.receiver.settle();
+    tell_sockets(self, rx);
+    self.rx = rx;
+}
+
+fn tell_sockets(self: *Context, rx: *RxAgent) void {
+    const asked = self.o().socketBufferBytes;
+    for (rx.sockets) |s| {
+        if (!s.socket.gro) rx.receiver.notices.log(.gro_unavailable, .info, .{
+            .args = .{ @floatFromInt(s.socket.gro_errno), 0, 0, 0 },
+        });
+        if (s.socket.buffer_bytes < asked) rx.receiver.notices.log(.receive_buffer_small, .warn, .{
+            .args = .{ @floatFromInt(asked), @floatFromInt(s.socket.buffer_bytes), 0, 0 },
+        });
+    }
+    const injected = injector_options(self.o());
+    if (injected.is_on()) rx.receiver.notices.log(.injector_on, .imp, .{
+        .args = .{ @floatFromInt(injected.drop_ppm), @floatFromInt(injected.seed), 0, 0 },
+    });
+}
+
+/// One socket for each (address, port) that this context receives at.
+fn open_sockets(self: *Context, failure: *Failure) StartError![]rx_file.DataSocket {
+    const gpa = self.gpa;
+    var list: std.ArrayList(rx_file.DataSocket) = .empty;
+    errdefer {
+        for (list.items) |s| udp.close(s.socket.fd);
+        list.deinit(gpa);
+    }
+    const buffer_bytes: u32 = @intCast(@min(self.o().socketBufferBytes, std.math.maxInt(i32) / 2));
+    for (self.o().rx) |*r| {
+        const at: udp.Address = .init(try own_address(self, r, failure), r.port);
+        const known = for (list.items) |s| {
+            if (s.socket.address.eql(at)) break true;
+        } else false;
+        if (known) continue;
+        const socket = if (at.is_multicast())
+            udp.open_group_receiver(at, self.ip, buffer_bytes, failure)
+        else
+            udp.open_unicast_receiver(at, buffer_bytes, failure);
+        try list.append(gpa, .{ .socket = socket catch return error.Socket });
+    }
+    return list.toOwnedSlice(gpa);
+}
+
+/// The group; or, of a list, the address that is this context's own.
+fn own_address(self: *Context, r: *const options_file.Rx, failure: *Failure) StartError!u32 {
+    const network = address.Network.parse(self.o().ip);
+    for (r.addrs) |text| {
+        const ip = address.parse_ip(text) orelse continue;
+        if (address.is_multicast_ip(ip) or ip == self.ip) return ip;
+    }
+    if (network) |n| for (r.addrs) |text| {
+        const ip = address.parse_ip(text) orelse continue;
+        if (n.contains(ip) and address.is_loopback_ip(ip)) return ip;
+    };
+    failure.set("topic {s}, partition {d}: none of the addresses in Addr is this context's (Ip " ++
+        "\"{s}\" is {f}); a receiver of a unicast list binds the one that is its own", .{
+        r.topic,
+        r.partitionNo,
+        self.o().ip,
+        address.Ip{ .ip = self.ip },
+    });
+    return error.Socket;
+}

@@ -1,0 +1,229 @@
+//! Puts the statistics of a context together (`rcm_stats`): a snapshot for `src/observe/statistics.ts`.
+//! Each agent is read while its token is held, so its numbers fit together.
+
+const std = @import("std");
+const frame = @import("../wire/frame.zig");
+const snapshot = @import("../stats/snapshot.zig");
+const clock = @import("clock.zig");
+const Context = @import("context.zig").Context;
+const TxChannel = @import("tx_channel.zig").TxChannel;
+const Peer = @import("../session/peers.zig").Peer;
+const Stream = @import("../session/stream.zig").Stream;
+const RxAgent = @import("rx_agent.zig").RxAgent;
+
+const role_init = 0x01;
+const role_single = 0x11;
+const ns_per_ms = clock.ns_per_ms;
+
+pub fn write(self: *Context, buffer: []u8) usize {
+    var w: snapshot.Writer = .{ .buffer = buffer };
+    for (self.channels) |c| c.token.take();
+    defer for (self.channels) |c| c.token.give();
+    if (self.rx) |rx| rx.token.take();
+    defer if (self.rx) |rx| rx.token.give();
+    w.put(header(self));
+    for (self.transmitters, 0..) |*t, i| {
+        for (t.channels) |c| {
+            w.put(tx_stats(self, c, @intCast(i)));
+            for (c.sender.peers.slice()) |*p| w.put(ack_stats(p));
+        }
+    }
+    if (self.rx) |rx| {
+        for (rx.receiver.active()) |*s| w.put(rx_stats(rx, s));
+    }
+    w.put(deliver_stats(self));
+    return w.finish();
+}
+
+fn add_drops(h: *snapshot.StatsHeader, c: anytype) void {
+    const r = &c.refused;
+    h.dropped_bad_magic += r[@backingInt(frame.Refusal.bad_magic)];
+    h.dropped_bad_length += r[@backingInt(frame.Refusal.bad_length)];
+    h.dropped_bad_check += r[@backingInt(frame.Refusal.bad_check)];
+    h.dropped_other_cluster += r[@backingInt(frame.Refusal.other_cluster)];
+    h.dropped_unknown_type += r[@backingInt(frame.Refusal.unknown_type)];
+    h.dropped_out_of_range += r[@backingInt(frame.Refusal.out_of_range)] + c.out_of_range;
+    h.dropped_unknown_stream += c.unknown_stream;
+    h.dropped_bad_token += c.bad_token;
+    h.dropped_unauthenticated += c.unauthenticated + r[@backingInt(frame.Refusal.seal)];
+    h.dropped_replayed += c.replayed;
+}
+
+fn header(self: *Context) snapshot.StatsHeader {
+    var h = std.mem.zeroes(snapshot.StatsHeader);
+    h.context_id = self.o().id;
+    h.tx_count = @intCast(self.channels.len);
+    h.role = role_single;
+    h.now_ms = clock.monotonic_ns() / ns_per_ms;
+    for (self.channels) |c| {
+        h.datagrams_sent += c.sender.counters.datagrams_sent;
+        h.bytes_sent += c.sender.counters.bytes_sent;
+        h.send_failures += c.send_failures;
+        h.notices_dropped += c.sender.notices.dropped;
+        if (c.last_errno != 0) h.last_errno = c.last_errno;
+        if (c.injector) |*i| h.dropped_injected += i.dropped;
+        add_drops(&h, &c.sender.counters);
+    }
+    if (self.store) |s| {
+        h.arena_bytes = s.pool.bytes;
+        h.arena_used_bytes = s.pool.bytes - @as(u64, s.pool.free_count()) * s.pool.chunk_bytes;
+    }
+    if (self.rx) |rx| {
+        h.rx_count = rx.receiver.count;
+        h.datagrams_received = rx.receives;
+        h.bytes_received = rx.datagrams_bytes;
+        h.kernel_drops = rx.kernel_drops;
+        h.send_failures += rx.send_failures;
+        h.notices_dropped += rx.receiver.notices.dropped;
+        if (rx.last_errno != 0) h.last_errno = rx.last_errno;
+        if (rx.injector) |*i| h.dropped_injected += i.dropped;
+        h.receive_bytes = rx.pool.bytes;
+        h.receive_used_bytes = rx.pool.bytes -
+            @as(u64, rx.pool.free_count()) * rx.pool.chunk_bytes;
+        add_drops(&h, &rx.receiver.counters);
+        for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
+    }
+    return h;
+}
+
+fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
+    const s = &c.sender;
+    const w = c.window;
+    const reclaimed = w.reclaimed();
+    const acked = w.acked();
+    const draining = self.draining.load(.acquire);
+    const transmitter = &self.transmitters[index];
+    return .{
+        .tx_index = index,
+        .ack_count = s.peers.count,
+        .transport_id = c.transport,
+        .phase = switch (s.phase) {
+            .init => .init,
+            .handshake => .handshake,
+            .started => if (draining) .draining else .started,
+            .closed => .closed,
+        },
+        .send_flag = @intFromBool(c.send_flag.load(.monotonic)),
+        .max_udp_size = s.o.sizes.udp_bytes,
+        .available_space = s.o.sizes.message_bytes,
+        .regular_length = s.o.sizes.fragment_bytes,
+        .first_index = w.index_of(acked),
+        .current_index = w.index_of(w.written()),
+        .first_frag_no = first_fragment(c, acked),
+        .to_send_frag_no = s.sent.frag,
+        .connected_count = s.peers.connected,
+        .window_full = @intFromBool(s.credit() == 0),
+        .connection_id = s.o.connection,
+        .used_msg_no = reclaimed,
+        .first_msg_no = acked,
+        .to_send_msg_no = s.sent.msg,
+        .current_msg_no = w.written(),
+        .last_send_ms = s.last_send_ns / ns_per_ms,
+        .phase_since_ms = s.phase_since_ns / ns_per_ms,
+        .last_syn_ms = s.last_syn_ns / ns_per_ms,
+        .send_count = s.counters.datagrams_sent,
+        .bytes_sent = s.counters.bytes_sent,
+        .repair_count = s.counters.repairs_sent,
+        .nak_count = s.counters.naks_received,
+        .heartbeat_count = s.counters.heartbeats_sent,
+        .would_block_count = transmitter.would_block,
+        .window_full_count = s.counters.window_full,
+        .repairs_suppressed = s.repairs.suppressed + s.repairs.dropped,
+        .datagrams_dropped = c.send_failures,
+        .disconnect_count = s.counters.disconnects,
+    };
+}
+
+/// The fragment up to which everybody has the message at `acked`.
+fn first_fragment(c: *TxChannel, acked: u64) u32 {
+    var low: ?u32 = null;
+    for (c.sender.peers.slice()) |*p| {
+        if (p.state != .connected) continue;
+        const frag: u32 = if (p.acked.msg == acked) p.acked.frag else 0;
+        low = @min(low orelse frag, frag);
+    }
+    return low orelse 0;
+}
+
+fn ack_stats(p: *const Peer) snapshot.AckStats {
+    return .{
+        .context_id = p.id,
+        .state = if (p.state == .connected) .connected else .disconnect,
+        .ip = p.address.ip,
+        .port = p.address.port,
+        .is_mandatory_acker = @intFromBool(p.mandatory),
+        .is_configured = @intFromBool(p.configured),
+        .frag_no = p.acked.frag,
+        .is_out_of_memory = @intFromBool(p.no_memory),
+        .msg_no = p.acked.msg,
+        .highest_msg_no = p.highest,
+        .last_recv_ms = p.last_heard_ns / ns_per_ms,
+        .ack_count = p.ack_count,
+        .nak_count = p.nak_count,
+    };
+}
+
+fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
+    const highest = s.detector.highest(rx.holding, s.next);
+    var drops: u64 = 0;
+    for (rx.sockets) |x| drops += x.drops;
+    return .{
+        .stream = s.id,
+        .context_id = s.key.source,
+        .transport_id = s.key.transport,
+        .phase = switch (s.phase) {
+            .init => .init,
+            .started => .started,
+            .lost => .silent,
+            .closed => .closed,
+        },
+        .ip = s.repair.ip,
+        .port = s.repair.port,
+        .is_mandatory_acker = 0,
+        .next_frag_no = s.next.frag,
+        .max_frag_no = if (highest.frag > 0) highest.frag - 1 else 0,
+        .max_frag_no_nak = s.nak_end.frag,
+        .gaps_open = @intFromBool(s.is_behind()) * (s.detector.count + 1),
+        .connection_id = s.connection,
+        .next_msg_no = s.next.msg,
+        .next_msg_no_deliver = rx.delivered_next[s.id],
+        .msg_no_acked = s.acked.msg,
+        .max_msg_no = if (highest.frag > 0) highest.msg else highest.msg -| 1,
+        .max_msg_no_nak = if (s.nak_end.frag > 0) s.nak_end.msg else s.nak_end.msg -| 1,
+        .last_recv_ms = s.last_heard_ns / ns_per_ms,
+        .last_ack_ms = s.last_ack_ns / ns_per_ms,
+        .last_nak_ms = s.last_nak_ns / ns_per_ms,
+        .last_rst_ms = s.last_reply_ns / ns_per_ms,
+        .datagrams_received = s.counters.datagrams,
+        .bytes_received = s.counters.bytes,
+        .message_count = s.counters.messages,
+        .gap_count = s.counters.gaps,
+        .nak_sent = s.counters.naks_sent,
+        .ack_sent = s.counters.acks_sent,
+        .repair_count = s.counters.repairs,
+        .duplicate_count = s.counters.duplicates,
+        .dropped_count = s.counters.out_of_range + s.counters.no_room,
+        .out_of_order_held = s.detector.count,
+        .lost_count = s.counters.lost_messages,
+        .kernel_drops = drops,
+    };
+}
+
+fn deliver_stats(self: *Context) snapshot.DeliverStats {
+    var d = std.mem.zeroes(snapshot.DeliverStats);
+    const rx = self.rx orelse return d;
+    const log = rx.log;
+    const delivered = log.processed_next();
+    const ordered = log.ordered_next();
+    d.first_msg_sqn = delivered;
+    d.next_msg_sqn = ordered;
+    d.next_msg_sqn_deliver = delivered;
+    d.msgs_delivered = delivered;
+    d.committed_sqn = ordered;
+    for (rx.receiver.active()) |*s| {
+        if (!s.is_behind()) continue;
+        d.wait_context_id = s.key.source;
+        d.wait_transport_id = s.key.transport;
+    }
+    return d;
+}

@@ -1,0 +1,147 @@
+//! The receive agent of a context: its sockets, its `Receiver`, and the ordered log that JavaScript drains.
+
+const std = @import("std");
+const assert = @import("../assert.zig").assert;
+const limits = @import("../session/limits.zig");
+const udp = @import("../transport/udp.zig");
+const clock = @import("clock.zig");
+const Address = udp.Address;
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
+const Log = @import("../order/log.zig").Log;
+const loss = @import("../repair/loss_detector.zig");
+const Receiver = @import("../session/receiver.zig").Receiver;
+const Injector = @import("injector.zig").Injector;
+const Token = @import("token.zig").Token;
+
+const receives_per_step = 8;
+const sends_per_step = 64;
+pub const image_bytes = 2048;
+/// An empty receive costs a system call: the control socket, where little comes, is looked at this often while
+/// the data sockets are polled.
+const control_every = 16;
+const drops_every_ns = 1000 * clock.ns_per_ms;
+
+pub const DataSocket = struct {
+    socket: udp.Receiver,
+    drops: u32 = 0,
+};
+
+pub const RxAgent = struct {
+    token: Token = .{},
+    receiver: Receiver,
+    pool: *ChunkPool,
+    log: *Log,
+    holding: *loss.HoldingPool,
+    sockets: []DataSocket,
+    control: udp.Endpoint,
+    injector: ?Injector,
+    buffer: []align(8) u8,
+    image: []align(8) u8,
+    /// By stream: the number that the program gets next. The consumer's.
+    delivered_next: []u64 = &.{},
+    turn: u32 = 0,
+    first_socket: u32 = 0,
+    datagrams_bytes: u64 = 0,
+    receives: u64 = 0,
+    kernel_drops: u64 = 0,
+    drops_due_ns: u64 = 0,
+    send_failures: u64 = 0,
+    last_errno: u16 = 0,
+
+    pub fn init_buffers(self: *RxAgent, gpa: std.mem.Allocator) !void {
+        self.buffer = try gpa.alignedAlloc(u8, .@"8", udp.receive_bytes_max);
+        self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
+        self.delivered_next = try gpa.alloc(u64, limits.streams_max);
+        @memset(self.delivered_next, 0);
+    }
+
+    pub fn deinit(self: *RxAgent, gpa: std.mem.Allocator) void {
+        for (self.sockets) |s| udp.close(s.socket.fd);
+        udp.close(self.control.fd);
+        if (self.injector) |*i| i.deinit(gpa);
+        self.receiver.deinit(gpa);
+        gpa.free(self.sockets);
+        gpa.free(self.buffer);
+        gpa.free(self.image);
+        gpa.free(self.delivered_next);
+    }
+
+    /// One step of the agent; the caller holds the token. The work count.
+    pub fn step(self: *RxAgent, now_ns: u64) u32 {
+        var work: u32 = 0;
+        var i: u32 = 0;
+        const count: u32 = @intCast(self.sockets.len);
+        while (i < count) : (i += 1) {
+            work += self.receive(now_ns, self.sockets[(self.first_socket + i) % count].socket.fd);
+        }
+        // Each step begins at another socket, so that a busy one does not come first for ever.
+        self.first_socket = (self.first_socket + 1) % @max(1, count);
+        self.turn +%= 1;
+        if (work == 0 or self.turn % control_every == 0) {
+            work += self.receive(now_ns, self.control.fd);
+        }
+        if (self.injector) |*inj| {
+            const n = inj.release(now_ns, self, deliver);
+            if (n > 0) self.log.publish();
+            work += n;
+        }
+        if (now_ns >= self.drops_due_ns) self.look_at_drops(now_ns);
+        self.receiver.tick(now_ns);
+        return work + self.flush(now_ns);
+    }
+
+    fn receive(self: *RxAgent, now_ns: u64, fd: i32) u32 {
+        var n: u32 = 0;
+        while (n < receives_per_step) : (n += 1) {
+            const got = udp.recv_from(fd, self.buffer) orelse break;
+            self.receives += 1;
+            self.datagrams_bytes += got.len;
+            const bytes: []align(8) u8 = self.buffer[0..got.len];
+            if (self.injector) |*i| {
+                i.pass(now_ns, got.from, bytes, self, deliver);
+                self.log.publish();
+            } else self.receiver.on_buffer(now_ns, clock.wall_ms(), got.from, bytes);
+        }
+        return n;
+    }
+
+    fn deliver(self: *RxAgent, from: Address, bytes: []align(8) u8) void {
+        self.receiver.on_buffer(clock.monotonic_ns(), clock.wall_ms(), from, bytes);
+    }
+
+    fn flush(self: *RxAgent, now_ns: u64) u32 {
+        var n: u32 = 0;
+        while (n < sends_per_step) : (n += 1) {
+            const run = self.receiver.poll_send(now_ns, self.image) orelse break;
+            const r = udp.send_to(self.control.fd, run.to.?, self.image[0..run.bytes]);
+            // An ACK or NAK that the kernel refuses comes again by its timer.
+            if (r.lost_datagrams > 0) {
+                self.send_failures += r.lost_datagrams;
+                self.last_errno = r.errno;
+            }
+            if (r.would_block) break;
+        }
+        return n;
+    }
+
+    fn look_at_drops(self: *RxAgent, now_ns: u64) void {
+        self.drops_due_ns = now_ns + drops_every_ns;
+        var fresh: u64 = 0;
+        for (self.sockets) |*s| {
+            const now = udp.kernel_drops(s.socket.fd) orelse continue;
+            fresh += now -% s.drops;
+            s.drops = now;
+        }
+        if (fresh == 0) return;
+        self.kernel_drops += fresh;
+        self.receiver.notices.log(.kernel_drops, .warn, .{
+            .args = .{ @floatFromInt(fresh), @floatFromInt(self.kernel_drops), 0, 0 },
+        });
+    }
+
+    pub fn next_deadline_ns(self: *RxAgent, now_ns: u64) u64 {
+        var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
+        if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
+        return at;
+    }
+};

@@ -1,0 +1,196 @@
+//! One sending window with its sockets: the send agent of a (topic, partition).
+//!
+//! Whoever holds the token runs it: the native thread, or the caller of `send` (`AsynchronousRms: 0`), or an inline
+//! `poll`. A run that a socket does not take now is kept and tried again first.
+
+const std = @import("std");
+const frame = @import("../wire/frame.zig");
+const assert = @import("../assert.zig").assert;
+const udp = @import("../transport/udp.zig");
+const clock = @import("clock.zig");
+const Address = udp.Address;
+const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
+const Sender = @import("../session/sender.zig").Sender;
+const Injector = @import("injector.zig").Injector;
+const Token = @import("token.zig").Token;
+
+const image_bytes = 65536;
+/// Bounds of one step, so that nobody who shares the thread waits long.
+const receives_per_step = 32;
+const runs_per_step = 4;
+
+pub const TxChannel = struct {
+    token: Token = .{},
+    partition: u16,
+    transport: u16,
+    asynchronous: bool,
+    window: *SendingWindow,
+    sender: Sender,
+    /// One for a group, one for each address of a list.
+    outs: []udp.Sender,
+    repair: udp.Endpoint,
+    injector: ?Injector,
+    image: []align(8) u8,
+    buffer: []align(8) u8,
+    /// A run that waits for room in a socket.
+    pending_bytes: u32 = 0,
+    pending_segment_bytes: u32 = 0,
+    pending_to: ?Address = null,
+    pending_done: []u32,
+    want_ack: std.atomic.Value(bool) = .init(false),
+    /// Set by the producer, read by the agent: the send flag of messages to come.
+    send_flag: std.atomic.Value(bool) = .init(true),
+    send_failures: u64 = 0,
+    last_errno: u16 = 0,
+    told_gso: bool = false,
+    told_failure_ns: u64 = 0,
+    progress_seen: u64 = 0,
+
+    pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator) !void {
+        self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
+        self.buffer = try gpa.alignedAlloc(u8, .@"8", udp.receive_bytes_max);
+        self.pending_done = try gpa.alloc(u32, self.outs.len);
+    }
+
+    pub fn deinit(self: *TxChannel, gpa: std.mem.Allocator) void {
+        for (self.outs) |o| udp.close(o.fd);
+        udp.close(self.repair.fd);
+        if (self.injector) |*i| i.deinit(gpa);
+        self.sender.deinit(gpa);
+        gpa.free(self.outs);
+        gpa.free(self.image);
+        gpa.free(self.buffer);
+        gpa.free(self.pending_done);
+    }
+
+    /// One step of the agent; the caller holds the token. The work count.
+    pub fn step(self: *TxChannel, now_ns: u64) u32 {
+        var work = self.receive(now_ns);
+        self.sender.send_flag = self.send_flag.load(.monotonic);
+        if (self.want_ack.load(.monotonic)) {
+            self.want_ack.store(false, .monotonic);
+            self.sender.want_ack(now_ns);
+        }
+        if (now_ns >= self.sender.next_deadline_ns(now_ns)) self.sender.tick(now_ns);
+        work += self.flush(now_ns);
+        return work;
+    }
+
+    fn receive(self: *TxChannel, now_ns: u64) u32 {
+        var n: u32 = 0;
+        while (n < receives_per_step) : (n += 1) {
+            const got = udp.recv_from(self.repair.fd, self.buffer) orelse break;
+            const bytes: []align(8) u8 = self.buffer[0..got.len];
+            if (self.injector) |*i| {
+                i.pass(now_ns, got.from, bytes, self, deliver);
+            } else self.sender.on_datagram(now_ns, got.from, bytes);
+        }
+        if (self.injector) |*i| n += i.release(now_ns, self, deliver);
+        return n;
+    }
+
+    fn deliver(self: *TxChannel, from: Address, bytes: []align(8) u8) void {
+        self.sender.on_datagram(clock.monotonic_ns(), from, bytes);
+    }
+
+    /// Sends what the protocol has to send now, within the bounds of a step.
+    pub fn flush(self: *TxChannel, now_ns: u64) u32 {
+        var n: u32 = 0;
+        if (self.pending_bytes > 0 and !self.transmit(now_ns)) return 0;
+        while (n < runs_per_step) : (n += 1) {
+            const run = self.sender.poll_send(now_ns, self.image) orelse break;
+            self.pending_bytes = run.bytes;
+            self.pending_segment_bytes = run.segment_bytes;
+            self.pending_to = run.to;
+            @memset(self.pending_done, 0);
+            if (!self.transmit(now_ns)) break;
+        }
+        return n;
+    }
+
+    /// True when the pending run is gone.
+    fn transmit(self: *TxChannel, now_ns: u64) bool {
+        const bytes = self.image[0..self.pending_bytes];
+        if (self.pending_to) |to| {
+            if (!self.transmit_to(now_ns, to, bytes)) return false;
+        } else {
+            var blocked = false;
+            for (self.outs, self.pending_done) |*out, *done| {
+                if (done.* == bytes.len) continue;
+                const r = udp.send_run(out, bytes[done.*..], self.pending_segment_bytes);
+                self.note(now_ns, &r);
+                if (r.gso_refused) self.tell_gso(out.gso_errno);
+                done.* += @intCast(r.taken_bytes);
+                if (r.would_block) blocked = true;
+            }
+            if (blocked) return false;
+        }
+        self.pending_bytes = 0;
+        return true;
+    }
+
+    fn transmit_to(self: *TxChannel, now_ns: u64, to: Address, bytes: []const u8) bool {
+        var at: usize = self.pending_done[0];
+        while (at < bytes.len) {
+            const end = @min(bytes.len, at + self.pending_segment_bytes);
+            const r = udp.send_to(self.repair.fd, to, bytes[at..end]);
+            self.note(now_ns, &r);
+            if (r.would_block) {
+                self.pending_done[0] = @intCast(at);
+                return false;
+            }
+            at = end;
+        }
+        return true;
+    }
+
+    fn note(self: *TxChannel, now_ns: u64, r: *const udp.SendResult) void {
+        if (r.lost_datagrams == 0) return;
+        self.send_failures += r.lost_datagrams;
+        self.last_errno = r.errno;
+        if (self.told_failure_ns != 0 and now_ns < self.told_failure_ns + clock.ns_per_s) return;
+        self.told_failure_ns = now_ns;
+        self.sender.notices.log(.send_failed, .err, .{
+            .transport = self.transport,
+            .args = .{ @floatFromInt(r.errno), @floatFromInt(self.outs[0].destination.port), 0, 0 },
+        });
+    }
+
+    pub fn tell_gso(self: *TxChannel, errno: u16) void {
+        if (self.told_gso) return;
+        self.told_gso = true;
+        self.sender.notices.log(.gso_unavailable, .info, .{
+            .transport = self.transport,
+            .args = .{ @floatFromInt(errno), 0, 0, 0 },
+        });
+    }
+
+    /// Whether a step would find something to do without a datagram coming in. Any thread (racy, for sleeping).
+    pub fn has_work(self: *TxChannel) bool {
+        if (self.want_ack.load(.monotonic)) return true;
+        return self.sender.has_new_data() and self.pending_bytes == 0;
+    }
+
+    pub fn next_deadline_ns(self: *TxChannel, now_ns: u64) u64 {
+        // A socket without room: the kernel frees it soon; there is no event worth waiting for.
+        if (self.pending_bytes > 0) return now_ns + 50 * clock.ns_per_us;
+        var at = self.sender.next_deadline_ns(now_ns);
+        if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
+        return at;
+    }
+
+    /// After a step: did anything change that a waiter in JavaScript cares for?
+    pub fn take_progress(self: *TxChannel) bool {
+        if (self.progress_seen == self.sender.progress) return false;
+        self.progress_seen = self.sender.progress;
+        return true;
+    }
+
+    /// Nothing accepted is left to be sent or acknowledged.
+    pub fn is_drained(self: *TxChannel) bool {
+        const w = self.window;
+        if (self.sender.phase != .started) return true;
+        if (!self.sender.send_flag) return w.acked() >= self.sender.announced.msg;
+        return w.acked() == w.written();
+    }
+};

@@ -1,0 +1,376 @@
+//! The exported functions of `librcm.so`: thin, over handles, numbers and pointers. Nothing panics across the
+//! boundary on bad input: every handle, length and index is checked here, and the answer is a code.
+//!
+//! Negative results of set-up calls are minus an `abi.ErrorCode`; `rcm_last_error` has the words. Traffic calls
+//! answer an `abi.Status`. A handle of something that was closed answers STOPPED (traffic) or STATE (set-up).
+//!
+//! Threads: a context is started, drained and closed by one JavaScript thread. Sending calls of one transmitter or
+//! allocator are one thread's; different ones may be called by different threads.
+
+const std = @import("std");
+const abi = @import("abi.zig");
+const abi_hash = @import("abi_hash.zig");
+const build_options = @import("build_options");
+const udp = @import("transport/udp.zig");
+const address = @import("transport/address.zig");
+const waker = @import("agent/waker.zig");
+const Context = @import("agent/context.zig").Context;
+const context_start = @import("agent/context_start.zig");
+const context_stats = @import("agent/context_stats.zig");
+const transmitter_file = @import("agent/transmitter.zig");
+const Bump = @import("window/pool.zig").Bump;
+
+const Status = abi.Status;
+const ErrorCode = abi.ErrorCode;
+const Allocator = transmitter_file.Allocator;
+const Transmitter = transmitter_file.Transmitter;
+
+pub const std_options: std.Options = .{
+    // The host's signal handlers are the host's.
+    .enable_segfault_handler = false,
+    // Else every thread that loads the library carries 256 KiB of thread-local memory.
+    .signal_stack_size = null,
+    .allow_stack_tracing = false,
+};
+
+pub const panic = std.debug.FullPanic(on_panic);
+
+fn on_panic(message: []const u8, return_address: ?usize) noreturn {
+    var buffer: [512]u8 = undefined;
+    const at = return_address orelse 0;
+    const text = std.fmt.bufPrint(&buffer, "librcm: {s} at 0x{x}\n", .{ message, at }) catch &buffer;
+    _ = std.os.linux.write(2, text.ptr, text.len);
+    std.process.abort();
+}
+
+const version_text = "rcm version V" ++ build_options.version;
+const gpa = std.heap.c_allocator;
+
+const contexts_max = 256;
+const allocators_max = 4096;
+
+fn Table(comptime T: type, comptime capacity: u32) type {
+    return struct {
+        const Self = @This();
+        const Slot = struct { value: ?*T = null, generation: u16 = 0 };
+        const index_bits = std.math.log2_int(u32, capacity);
+        const generation_mask: u16 = (1 << @min(15, 24 - index_bits)) - 1;
+
+        slots: [capacity]Slot = @splat(.{}),
+        lock: std.atomic.Value(u32) = .init(0),
+
+        fn guard(self: *Self) void {
+            while (self.lock.swap(1, .acquire) != 0) std.atomic.spinLoopHint();
+        }
+        fn unguard(self: *Self) void {
+            self.lock.store(0, .release);
+        }
+
+        fn add(self: *Self, value: *T) ?u32 {
+            self.guard();
+            defer self.unguard();
+            for (&self.slots, 0..) |*s, i| {
+                if (s.value != null) continue;
+                s.value = value;
+                s.generation = (s.generation + 1) & generation_mask;
+                return @as(u32, s.generation) << index_bits | @as(u32, @intCast(i));
+            }
+            return null;
+        }
+
+        inline fn get(self: *Self, handle: u32) ?*T {
+            const s = &self.slots[handle & (capacity - 1)];
+            if (s.generation != handle >> index_bits) return null;
+            return s.value;
+        }
+
+        fn remove(self: *Self, handle: u32) void {
+            self.guard();
+            defer self.unguard();
+            self.slots[handle & (capacity - 1)].value = null;
+        }
+    };
+}
+
+var contexts: Table(Context, contexts_max) = .{};
+var allocators: Table(Allocator, allocators_max) = .{};
+var wakers: waker.WakerTable = .{};
+threadlocal var failure: udp.Failure = .{};
+
+fn fail(code: ErrorCode) i32 {
+    return -@as(i32, @intCast(@backingInt(code)));
+}
+
+fn dead() i32 {
+    failure.set("the context was closed", .{});
+    return fail(.state);
+}
+
+fn answer(status: Status) i32 {
+    return @intCast(@backingInt(status));
+}
+
+fn slice(pointer: ?[*]u8, length: u32) []u8 {
+    return if (pointer) |p| p[0..length] else &.{};
+}
+
+fn copy_text(text: []const u8, buffer: ?[*]u8, capacity: u32) i32 {
+    const n = @min(text.len, capacity);
+    @memcpy(slice(buffer, capacity)[0..n], text[0..n]);
+    return @intCast(n);
+}
+
+// -------------------------------------------------------------------- the library
+
+export fn rcm_abi_hash() u32 {
+    return comptime abi_hash.of(abi);
+}
+
+export fn rcm_version(buffer: ?[*]u8, capacity: u32) i32 {
+    return copy_text(version_text, buffer, capacity);
+}
+
+export fn rcm_last_error(buffer: ?[*]u8, capacity: u32) i32 {
+    return copy_text(failure.text(), buffer, capacity);
+}
+
+export fn rcm_waker_open(path: ?[*]u8, length: u32) i32 {
+    const id = wakers.open(slice(path, length), &failure) catch return fail(.native);
+    return @intCast(id);
+}
+
+export fn rcm_waker_close(id: u32) i32 {
+    return if (wakers.close(id)) 0 else fail(.state);
+}
+
+export fn rcm_repair_socket(ip: ?[*]u8, length: u32, port: u32) i32 {
+    if (port == 0 or port > std.math.maxInt(u16)) {
+        failure.set("RepairPort {d} is not a port", .{port});
+        return fail(.argument);
+    }
+    const local = address.resolve_local(slice(ip, length), &failure) catch return fail(.socket);
+    const endpoint = udp.open_repair_fixed(local, @intCast(port), &failure) catch
+        return fail(.socket);
+    return endpoint.fd;
+}
+
+export fn rcm_fd_close(fd: i32) i32 {
+    if (fd < 0) return fail(.argument);
+    udp.close(fd);
+    return 0;
+}
+
+// -------------------------------------------------------------------- contexts
+
+export fn rcm_context_start(json: ?[*]u8, length: u32, waker_id: i32) i32 {
+    const context = context_start.start(gpa, .{
+        .json = slice(json, length),
+        .waker_id = waker_id,
+        .wakers = &wakers,
+    }, &failure) catch |e| return switch (e) {
+        error.Argument => fail(.argument),
+        error.Socket => fail(.socket),
+        error.Shm => fail(.shm),
+        error.Native => fail(.native),
+        error.OutOfMemory => blk: {
+            failure.set("out of memory", .{});
+            break :blk fail(.native);
+        },
+    };
+    const handle = contexts.add(context) orelse {
+        context.close();
+        failure.set("no more than {d} contexts can be started in a process", .{contexts_max});
+        return fail(.native);
+    };
+    return @intCast(handle);
+}
+
+export fn rcm_context_state(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    return @intCast(c.state());
+}
+
+export fn rcm_context_drain(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    c.begin_drain();
+    return 0;
+}
+
+export fn rcm_context_close(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    contexts.remove(handle);
+    for (&allocators.slots, 0..) |*s, i| {
+        const a = s.value orelse continue;
+        if (!owns(c, a.transmitter)) continue;
+        allocators.slots[i].value = null;
+        a.transmitter.forget(a);
+        a.bump.close();
+        gpa.destroy(a);
+    }
+    c.close();
+    return 0;
+}
+
+fn owns(c: *const Context, t: *const Transmitter) bool {
+    for (c.transmitters) |*own| if (own == t) return true;
+    return false;
+}
+
+export fn rcm_drain(handle: u32, processed: u32, max: u32) i32 {
+    const c = contexts.get(handle) orelse return 0;
+    const n = c.drain(processed, max) orelse {
+        failure.set("{d} messages cannot be processed: fewer were handed out", .{processed});
+        return fail(.argument);
+    };
+    return @intCast(n);
+}
+
+export fn rcm_work(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return 0;
+    return @intCast(c.work_inline());
+}
+
+export fn rcm_arm(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return 0;
+    return @intFromBool(c.arm());
+}
+
+export fn rcm_interest(handle: u32, on: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    c.interest.store(on != 0, .seq_cst);
+    return 0;
+}
+
+export fn rcm_notices(handle: u32, out: ?[*]abi.Notice, max: u32) i32 {
+    const c = contexts.get(handle) orelse return 0;
+    const p = out orelse return 0;
+    return @intCast(c.notices(p[0..max]));
+}
+
+export fn rcm_region(handle: u32, which: u32, out: ?*[2]f64) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    const p = out orelse return fail(.argument);
+    const memory: []const u8 = switch (std.enums.fromInt(abi.Region, which) orelse return fail(
+        .argument,
+    )) {
+        .descriptors => if (c.descriptor_region) |r| r.slice() else &.{},
+        .receive_log => if (c.receive_region) |r| r.slice() else &.{},
+        .arena => if (c.store) |s| s.pool.base[0..s.pool.bytes] else &.{},
+    };
+    p.* = .{ @floatFromInt(@intFromPtr(memory.ptr)), @floatFromInt(memory.len) };
+    return 0;
+}
+
+export fn rcm_stats(handle: u32, buffer: ?[*]u8, capacity: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    return @intCast(context_stats.write(c, slice(buffer, capacity)));
+}
+
+export fn rcm_stream(handle: u32, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    const rx = c.rx orelse return fail(.argument);
+    const p = out orelse return fail(.argument);
+    if (capacity < @sizeOf(abi.StreamInfo) or stream >= rx.receiver.count) return fail(.argument);
+    const s = &rx.receiver.streams[stream];
+    p.* = .{
+        .transport_id = s.key.transport,
+        .context_id = s.key.source,
+        .name_len = s.name_len,
+        .pad = 0,
+        .name = s.name,
+    };
+    return @sizeOf(abi.StreamInfo);
+}
+
+// -------------------------------------------------------------------- sending
+
+/// `handle` is a context's handle << 8 | index of the transmitter.
+inline fn transmitter_of(handle: u32) ?*Transmitter {
+    const c = contexts.get(handle >> 8) orelse return null;
+    const index = handle & 0xff;
+    if (index >= c.transmitters.len) return null;
+    return &c.transmitters[index];
+}
+
+inline fn sending(handle: u32) ?*Transmitter {
+    const c = contexts.get(handle >> 8) orelse return null;
+    if (c.draining.load(.monotonic)) return null;
+    return transmitter_of(handle);
+}
+
+export fn rcm_allocator(handle: u32, tx: u32, thread_no: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    if (tx >= c.transmitters.len or thread_no > abi.constants.thread_no_max) return fail(.argument);
+    const t = &c.transmitters[tx];
+    const bump = Bump.init(t.pool) orelse {
+        failure.set("too many allocators on one arena", .{});
+        return fail(.native);
+    };
+    const a = gpa.create(Allocator) catch return fail(.native);
+    a.* = .{ .bump = bump, .transmitter = t, .context = c };
+    const id = allocators.add(a) orelse {
+        a.bump.close();
+        gpa.destroy(a);
+        failure.set("no more than {d} allocators in a process", .{allocators_max});
+        return fail(.native);
+    };
+    return @intCast(id);
+}
+
+inline fn stopped(c: *const Context) bool {
+    return c.draining.load(.monotonic);
+}
+
+const refused_stopped = -@as(f64, @floatFromInt(@backingInt(Status.stopped)));
+
+export fn rcm_malloc(handle: u32, size: u32) f64 {
+    const a = allocators.get(handle) orelse return refused_stopped;
+    if (stopped(a.context)) return refused_stopped;
+    return a.transmitter.malloc(a, size);
+}
+
+export fn rcm_realloc(handle: u32, size: u32) f64 {
+    const a = allocators.get(handle) orelse return refused_stopped;
+    if (stopped(a.context)) return refused_stopped;
+    return a.transmitter.realloc(a, size);
+}
+
+export fn rcm_send(handle: u32, length: u32, partition: u32, arg: u32) i32 {
+    const a = allocators.get(handle) orelse return answer(.stopped);
+    if (stopped(a.context)) return answer(.stopped);
+    return answer(a.transmitter.send(a, length, partition, arg));
+}
+
+export fn rcm_send_data(handle: u32, data: ?[*]u8, length: u32, partition: u32, arg: u32) i32 {
+    const t = sending(handle) orelse return answer(.stopped);
+    if (data == null and length > 0) return answer(.bad_argument);
+    return answer(t.send_data(slice(data, length), partition, arg));
+}
+
+export fn rcm_send_flag(handle: u32, flag: u32) i32 {
+    const t = transmitter_of(handle) orelse return dead();
+    t.set_send_flag(flag != 0);
+    return 0;
+}
+
+export fn rcm_tx_marks(handle: u32, marks: ?[*]f64) i32 {
+    const t = transmitter_of(handle) orelse return dead();
+    const p = marks orelse return fail(.argument);
+    return @intCast(t.marks(p[0..t.channels.len]));
+}
+
+export fn rcm_tx_flushed(handle: u32, marks: ?[*]f64) i32 {
+    const t = transmitter_of(handle) orelse return 0;
+    const p = marks orelse return fail(.argument);
+    return @intFromBool(t.flushed(p[0..t.channels.len]));
+}
+
+export fn rcm_tx_ready(handle: u32) i32 {
+    const t = sending(handle) orelse return 0;
+    return @intFromBool(t.ready());
+}
+
+export fn rcm_tx_connected(handle: u32) i32 {
+    const t = transmitter_of(handle) orelse return 0;
+    return @intCast(t.connected());
+}
