@@ -1,20 +1,20 @@
 //! The ordered log in memory: one appender, one consumer, and the order of appending is the order.
 //!
-//! Records lie one behind the other in segments, which are chunks of a pool; a message larger than a
-//! segment, or one that is assembled piece by piece, lies in a run of chunks of its own (`reserve`), and a
-//! small reference record in the segments gives it its place in the order (`commit`). Either way a payload
-//! is copied once.
+//! Records lie one behind the other in segments, which are chunks of a pool; a message larger than
+//! a segment, or one that is assembled piece by piece, lies in a run of chunks of its own
+//! (`reserve`), and a small reference record in the segments gives it its place in the order
+//! (`commit`). Either way a payload is copied once.
 //!
 //!     processed <= read <= ordered <= next
 //!
-//! The appender writes records up to `next` and makes them visible by `publish`, one store for a batch.
-//! The consumer fills descriptors from `read`, and `processed` gives the segments below it back to the
-//! pool. `rewind` offers again what was not processed. Memory is bounded by the pool: the appender gets
-//! `error.NoMemory`, never waits, and tries again when the consumer has gone on.
+//! The appender writes records up to `next` and makes them visible by `publish`, one store for a
+//! batch. The consumer fills descriptors from `read`, and `processed` gives the segments below it
+//! back to the pool. `rewind` offers again what was not processed. Memory is bounded by the pool:
+//! the appender gets `error.NoMemory`, never waits, and tries again when the consumer has gone on.
 //!
-//! While everything is processed the open segment holds nothing that anybody needs, so the appender may
-//! give it back and go on elsewhere (`leave_segment`): without that, a segment in the middle of an empty
-//! pool could stand in the way of a large message for ever.
+//! While everything is processed the open segment holds nothing that anybody needs, so the appender
+//! may give it back and go on elsewhere (`leave_segment`): without that, a segment in the middle of
+//! an empty pool could stand in the way of a large message for ever.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -36,12 +36,12 @@ pub const Extent = struct {
 /// Goes on from place `sqn` at `offset`: set while everything below was processed.
 const Jump = struct { sqn: u64, offset: u64 };
 
-/// Memory that can go when everything below `sqn` is processed: a segment that ended in front of record
-/// `sqn`, or the extent of record `sqn` - 1.
+/// Memory that can go when everything below `sqn` is processed: a segment that ended in front of
+/// record `sqn`, or the extent of record `sqn` - 1.
 const Retired = struct { sqn: u64, first: u32, count: u32, is_segment: bool };
 
-/// In front of record `sqn`: at `offset` in the segment that ends at `end`, or, where that segment has
-/// ended, at the start of the next one.
+/// In front of record `sqn`: at `offset` in the segment that ends at `end`, or, where that segment
+/// has ended, at the start of the next one.
 const Position = struct { sqn: u64, offset: u64, end: u64 };
 
 pub const Log = struct {
@@ -70,7 +70,8 @@ pub const Log = struct {
     retired_head: u32,
     retired_count: u32,
 
-    /// The log takes chunks of `pool`, alone or beside others. `first_sqn`: place of the first record.
+    /// The log takes chunks of `pool`, alone or beside others. `first_sqn`: place of the first
+    /// record.
     pub fn init(
         allocator: std.mem.Allocator,
         pool: *ChunkPool,
@@ -111,7 +112,8 @@ pub const Log = struct {
 
     // ---- appender
 
-    /// Appends one message, copying its payload, and gives its place. It becomes visible with `publish`.
+    /// Appends one message, copying its payload, and gives its place. It becomes visible with
+    /// `publish`.
     pub fn append(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
         const bytes = record.record_bytes(payload.len);
         if (bytes > self.end - self.at) {
@@ -144,8 +146,8 @@ pub const Log = struct {
         };
     }
 
-    /// Gives a filled extent its place in the order. Without room for the reference the extent stays the
-    /// caller's, who tries again later. The memory is the log's afterwards.
+    /// Gives a filled extent its place in the order. Without room for the reference the extent
+    /// stays the caller's, who tries again later. The memory is the log's afterwards.
     pub fn commit(self: *Log, extent: Extent, meta: Meta) error{NoMemory}!u64 {
         if (self.end - self.at < record.header_bytes) {
             if (!self.open_segment()) return error.NoMemory;
@@ -221,7 +223,8 @@ pub const Log = struct {
     pub fn rewind(self: *Log) void {
         const sqn = self.processed_sqn.load(.monotonic);
         if (self.read.sqn == sqn) return;
-        // What is still to be retired lies behind this place and will be noted again when it is read again.
+        // What is still to be retired lies behind this place and will be noted again when it is
+        // read again.
         self.retired_count = 0;
         while (self.oldest.sqn < sqn) {
             _ = self.skip_end(&self.oldest);
@@ -283,8 +286,9 @@ pub const Log = struct {
         return true;
     }
 
-    /// Gives the open segment back if all that was ever appended is processed. The consumer then holds no
-    /// position that it will use: it takes `jump` with the next record, which is published later.
+    /// Gives the open segment back if all that was ever appended is processed. The consumer then
+    /// holds no position that it will use: it takes `jump` with the next record, which is published
+    /// later.
     fn leave_segment(self: *Log) bool {
         if (self.end == 0) return false;
         if (self.processed_sqn.load(.acquire) != self.next_sqn) return false;
@@ -311,8 +315,9 @@ pub const Log = struct {
 
     // ---- consumer, inside
 
-    /// The position in front of place `jump.sqn` is not where the records before it ended. The appender
-    /// changes `jump` only while nothing unprocessed is published, so it stands still here.
+    /// The position in front of place `jump.sqn` is not where the records before it ended. The
+    /// appender changes `jump` only while nothing unprocessed is published, so it stands still
+    /// here.
     inline fn follow_jump(self: *Log) void {
         if (self.jump.sqn != self.read.sqn) return;
         const end = self.jump.offset + self.pool.chunk_bytes;
@@ -320,8 +325,8 @@ pub const Log = struct {
         self.oldest = self.read;
     }
 
-    /// Offset of the next record's header; the read position moves behind it, and memory that is left
-    /// behind is noted for `processed`.
+    /// Offset of the next record's header; the read position moves behind it, and memory that is
+    /// left behind is noted for `processed`.
     inline fn read_record(self: *Log) u64 {
         const sqn = self.read.sqn;
         if (self.skip_end(&self.read)) |left| {
@@ -549,7 +554,8 @@ test "the largest message fits whenever everything is processed" {
         t.log.publish();
         try testing.expectEqual(1, t.log.fill(&descriptors, 256));
         try testing.expectEqual(max, descriptors[0].length);
-        try testing.expectEqual(@as(u8, @truncate(round)), t.log.payload_of(&descriptors[0])[max - 1]);
+        const last = t.log.payload_of(&descriptors[0])[max - 1];
+        try testing.expectEqual(@as(u8, @truncate(round)), last);
         t.log.rewind();
         try testing.expectEqual(1, t.log.fill(&descriptors, 256));
         try testing.expectEqual(max, descriptors[0].length);

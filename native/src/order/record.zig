@@ -1,15 +1,17 @@
-//! What a record of the ordered log looks like, and the descriptor by which JavaScript is told of one.
+//! What a record of the ordered log looks like, and the descriptor by which JavaScript is told of
+//! one.
 //!
-//! A record is its header with the payload directly behind it, at a multiple of 8. The same bytes are
-//! used in memory and, later, in record files: names, topic and arguments of a stream stand once in a
-//! stream table, epoch and base sqn once a segment, so that a record costs 40 bytes over its payload.
+//! A record is its header with the payload directly behind it, at a multiple of 8. The same bytes
+//! are used in memory and, later, in record files: names, topic and arguments of a stream stand
+//! once in a stream table, epoch and base sqn once a segment, so that a record costs 40 bytes over
+//! its payload.
 //!
-//! In a segment records follow each other at multiples of 8. A header whose `length` is one of the two
-//! marks below is not a record of its own:
-//!   * `length_end`: nothing more in this segment, the order goes on in the next one (only its first
-//!     four bytes are written; where a segment is full to the last byte there is no mark);
-//!   * `length_reference`: the record with this place in the order lies in memory of its own, because
-//!     it was assembled there (large messages); `msg_no` holds its offset in the region.
+//! In a segment records follow each other at multiples of 8. A header whose `length` is one of the
+//! two marks below is not a record of its own:
+//!   * `length_end`: nothing more in this segment, the order goes on in the next one (only its
+//!     first four bytes are written; where a segment is full to the last byte there is no mark);
+//!   * `length_reference`: the record with this place in the order lies in memory of its own,
+//!     because it was assembled there (large messages); `msg_no` holds its offset in the region.
 
 const std = @import("std");
 const limits = @import("../limits.zig");

@@ -1,10 +1,11 @@
-//! Files in shared memory: made, found, locked, reserved. What stands in them is `store.zig`'s matter.
+//! Files in shared memory: made, found, locked, reserved. What stands in them is `store.zig`'s
+//! matter.
 //!
-//! A folder's files are reached through its descriptor, never followed through a symbolic link, belong to
-//! this user, and can be read and written by nobody else. Each has one owner at a time, by a lock of the
-//! kernel on the open file (OFD): it is gone when the owner is, however it ended, and it also holds
-//! between two contexts of one process. Space is reserved when a file is made, so that no later store can
-//! fail for want of memory.
+//! A folder's files are reached through its descriptor, never followed through a symbolic link,
+//! belong to this user, and can be read and written by nobody else. Each has one owner at a time,
+//! by a lock of the kernel on the open file (OFD): it is gone when the owner is, however it ended,
+//! and it also holds between two contexts of one process. Space is reserved when a file is made, so
+//! that no later store can fail for want of memory.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -57,8 +58,8 @@ pub const Folder = struct {
     path: [path_bytes_max]u8,
     path_bytes: u32,
 
-    /// Opens `directory` (an absolute path with a slash at its end) or, with a `name`, the folder of that
-    /// name in it, which is made with rights for this user only.
+    /// Opens `directory` (an absolute path with a slash at its end) or, with a `name`, the folder
+    /// of that name in it, which is made with rights for this user only.
     pub fn open(directory: []const u8, name: []const u8, text: *ErrorText) Error!Folder {
         var folder: Folder = .{ .fd = -1, .path = undefined, .path_bytes = 0 };
         if (directory.len + name.len + 2 > folder.path.len) {
@@ -118,7 +119,9 @@ pub const Folder = struct {
             try self.lock(file, name, text);
             const opened = try self.check_rights(file.fd, name, text);
             // Whoever owned it before may have put another one in its place in the meantime.
-            if (self.inode_of(name_z) == opened.inode) return .{ .fd = file.fd, .bytes = opened.bytes };
+            if (self.inode_of(name_z) == opened.inode) {
+                return .{ .fd = file.fd, .bytes = opened.bytes };
+            }
             file.close();
         }
         text.set("{s}{s} changes all the time: another process starts on the same names", .{
@@ -247,8 +250,8 @@ pub const Folder = struct {
             return error.Shm;
         }
         if (stat.uid != linux.geteuid() or stat.mode & 0o022 != 0) {
-            text.set("{s}{s} belongs to user {d} with rights {o}, expected user {d} and no rights " ++
-                "to write for others: remove it or use another file prefix", .{
+            text.set("{s}{s} belongs to user {d} with rights {o}, expected user {d} and no " ++
+                "rights to write for others: remove it or use another file prefix", .{
                 self.path_text(), name, stat.uid, stat.mode & 0o777, linux.geteuid(),
             });
             return error.Shm;

@@ -1,15 +1,18 @@
 //! What lies in the files of a sending window (guide 8.3): layouts, and nothing else.
 //!
-//! The arena holds messages in wire form: an 8-byte header directly in front of the payload, payloads at
-//! multiples of 8, and where messages were allocated one after another the next header follows at the
-//! next multiple of 8, so that the network side copies a contiguous range of them into a datagram at once.
+//! The arena holds messages in wire form: an 8-byte header directly in front of the payload,
+//! payloads at multiples of 8, and where messages were allocated one after another the next header
+//! follows at the next multiple of 8, so that the network side copies a contiguous range of them
+//! into a datagram at once.
 //!
-//! A node says where message `no` lies. Nodes form a ring over two block files, of which the first holds
-//! the first half. `tag` is stored last with release, so that who sees `tag == no + 1` sees the message.
+//! A node says where message `no` lies. Nodes form a ring over two block files, of which the first
+//! holds the first half. `tag` is stored last with release, so that who sees `tag == no + 1` sees
+//! the message.
 //!
-//! The cursors stand on a page of their own, each on its own cache line, each written by one thread.
-//! A cursor that recovery depends on is stored twice, the complement first: a process that dies between
-//! the two stores leaves the old value and the new one, both of which are true; a flipped bit is seen.
+//! The cursors stand on a page of their own, each on its own cache line, each written by one
+//! thread. A cursor that recovery depends on is stored twice, the complement first: a process that
+//! dies between the two stores leaves the old value and the new one, both of which are true; a
+//! flipped bit is seen.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -153,7 +156,11 @@ pub const WindowPage = extern struct {
 
 pub const layout_hash: u32 = blk: {
     var hash: u32 = 2166136261;
-    for (.{ MessageHeader, Node, Cursor, SentCursor, Generations, FileHeader, ArenaPage, WindowPage }) |T| {
+    const all = .{
+        MessageHeader, Node,       Cursor,    SentCursor,
+        Generations,   FileHeader, ArenaPage, WindowPage,
+    };
+    for (all) |T| {
         for (@typeInfo(T).@"struct".field_names) |name| {
             for (name) |byte| hash = (hash ^ byte) *% 16777619;
             hash = (hash ^ @as(u32, @offsetOf(T, name))) *% 16777619;

@@ -1,20 +1,23 @@
 //! A region of memory cut into chunks, shared by any number of threads without a lock.
 //!
-//! Messages are allocated one after another inside a chunk by a `Bump`, each by one thread, and freed in
-//! any order by another thread (in order of acknowledgement, as it happens). Nothing is freed byte by
-//! byte: a chunk counts the allocations that touch it and goes back to the pool with the last of them.
-//! That is enough because messages die in nearly the order in which they were born.
+//! Messages are allocated one after another inside a chunk by a `Bump`, each by one thread, and
+//! freed in any order by another thread (in order of acknowledgement, as it happens). Nothing is
+//! freed byte by byte: a chunk counts the allocations that touch it and goes back to the pool with
+//! the last of them. That is enough because messages die in nearly the order in which they were
+//! born.
 //!
 //! Two structures, both in private memory (after a crash they are rebuilt from the nodes):
-//!   * a bitmap, a set bit being a free chunk. One chunk is the lowest free one, which keeps the touched
-//!     part of a large region small and warm; runs lie together, and those over 1/8 of the pool come from
-//!     the high end, so that small traffic does not break the room of the next large message.
-//!   * a word for each chunk: references in the low 20 bits, above them the id of the `Bump` for which
-//!     the chunk is open. A chunk is free when the whole word is 0.
+//!   * a bitmap, a set bit being a free chunk. One chunk is the lowest free one, which keeps the
+//!     touched part of a large region small and warm; runs lie together, and those over 1/8 of the
+//!     pool come from the high end, so that small traffic does not break the room of the next large
+//!     message.
+//!   * a word for each chunk: references in the low 20 bits, above them the id of the `Bump` for
+//!     which the chunk is open. A chunk is free when the whole word is 0.
 //!
 //! An open chunk without allocations belongs to nobody in need: whoever finds no room takes it away
 //! (`take_idle`). Its `Bump` finds out when it next adds a reference. So whenever everything was
-//! freed, the whole pool can be had, however many allocators are open, and nothing waits for an idle thread.
+//! freed, the whole pool can be had, however many allocators are open, and nothing waits for an
+//! idle thread.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -31,8 +34,8 @@ const Chunk = struct {
     count: Count align(64) = .init(0),
 };
 
-/// Chunks of one region. `init` allocates; nothing else does. All functions may be called by any thread
-/// unless they say otherwise.
+/// Chunks of one region. `init` allocates; nothing else does. All functions may be called by any
+/// thread unless they say otherwise.
 pub const ChunkPool = struct {
     base: [*]u8,
     /// Bytes of the region: a whole number of chunks.
@@ -452,15 +455,16 @@ inline fn mask_of(from: u32, count: u32) u64 {
 /// Allocations of one thread in a pool, one behind the other.
 ///
 /// Each allocation holds a reference on every chunk it touches, so that any thread frees it by
-/// `ChunkPool.free` with the offset and size it has then. Waste: what a chunk's tail loses is less than
-/// the allocation that did not fit, so the chunks in use have less than twice the bytes that live in
-/// them, plus one open chunk for each Bump (which others take when it is idle), as long as the
-/// allocations of a Bump are freed about in order. For allocations up to 1/8 of a chunk the loss is
-/// under 1/7.
+/// `ChunkPool.free` with the offset and size it has then. Waste: what a chunk's tail loses is less
+/// than the allocation that did not fit, so the chunks in use have less than twice the bytes that
+/// live in them, plus one open chunk for each Bump (which others take when it is idle), as long as
+/// the allocations of a Bump are freed about in order. For allocations up to 1/8 of a chunk the
+/// loss is under 1/7.
 pub const Bump = struct {
     pool: *ChunkPool,
     id: u32,
-    /// Offset of the next allocation before alignment, and end of the open chunk; equal when there is none.
+    /// Offset of the next allocation before alignment, and end of the open chunk; equal when there
+    /// is none.
     at: u64 = 0,
     end: u64 = 0,
     /// Offset of the allocation that ends at `at`: only that one can grow or give bytes back.
@@ -497,8 +501,8 @@ pub const Bump = struct {
         return self.alloc_in_other_chunks(bytes, alignment);
     }
 
-    /// Cuts an allocation to `new_bytes` > 0: chunks behind it lose its reference, and where it was the
-    /// last one, its bytes are the next to be given out.
+    /// Cuts an allocation to `new_bytes` > 0: chunks behind it lose its reference, and where it was
+    /// the last one, its bytes are the next to be given out.
     pub fn shrink_last(self: *Bump, offset: u64, bytes: u64, new_bytes: u64) void {
         assert(new_bytes > 0 and new_bytes <= bytes);
         if (new_bytes == bytes) return;
@@ -526,7 +530,8 @@ pub const Bump = struct {
         self.pool.free(offset, 1);
     }
 
-    /// Lengthens the last allocation where it lies; false when it is not the last or there is no room.
+    /// Lengthens the last allocation where it lies; false when it is not the last or there is no
+    /// room.
     pub fn grow_last(self: *Bump, offset: u64, bytes: u64, new_bytes: u64) bool {
         assert(bytes > 0 and new_bytes >= bytes);
         if (offset != self.last) return false;

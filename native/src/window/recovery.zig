@@ -1,18 +1,19 @@
 //! What an earlier process left in a sending window, and how far it can be believed.
 //!
 //! A process may die between any two stores; what it stored is there, in program order. So:
-//!   * a cursor whose two words disagree was just being moved, or is damaged. Both candidates are tried,
-//!     and the one that loses nothing is taken: the lower `acked` (receivers know what they have), the
-//!     higher `reclaimed`, the lower `written` (the nodes say where it really ended);
-//!   * a node is believed when its tag, its check, its bounds and the header in front of its message
-//!     agree. A node at `written` that is whole was published, although `written` did not get there:
-//!     its number may already be known to a receiver, so it counts;
-//!   * a message in [acked, written) that can't be believed is lost. Its number stays used, because a
-//!     receiver may have it: the node is marked, and whoever asks is told that nothing is kept;
-//!   * what is kept for late repair, [reclaimed, acked), ends at the first node that can't be believed.
+//!   * a cursor whose two words disagree was just being moved, or is damaged. Both candidates are
+//!     tried, and the one that loses nothing is taken: the lower `acked` (receivers know what they
+//!     have), the higher `reclaimed`, the lower `written` (the nodes say where it really ended);
+//!   * a node is believed when its tag, its check, its bounds and the header in front of its
+//!     message agree. A node at `written` that is whole was published, although `written` did not
+//!     get there: its number may already be known to a receiver, so it counts;
+//!   * a message in [acked, written) that can't be believed is lost. Its number stays used, because
+//!     a receiver may have it: the node is marked, and whoever asks is told that nothing is kept;
+//!   * what is kept for late repair, [reclaimed, acked), ends at the first node that can't be
+//!     believed.
 //!
-//! The bytes of a message have no checksum: that its header, its node and the generation of the arena
-//! agree is all that is known of them (`docs/files.md`).
+//! The bytes of a message have no checksum: that its header, its node and the generation of the
+//! arena agree is all that is known of them (`docs/files.md`).
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -51,7 +52,8 @@ pub const Cursors = struct {
 
 /// Reads the cursors of a window over a ring of `capacity` nodes; null when no reading makes sense.
 pub fn read_cursors(page: *const WindowPage, capacity: u32) ?Cursors {
-    // A jump of the numbers counts as done as soon as its base is whole; until then nothing else moved.
+    // A jump of the numbers counts as done as soon as its base is whole; until then nothing else
+    // moved.
     const bases = candidates(&page.base);
     for ([_]u64{ @min(bases[0], bases[1]), @max(bases[0], bases[1]) }) |base| {
         for (sorted(&page.written, base, .up)) |written| {
@@ -77,9 +79,9 @@ pub fn last_connection_id(page: *const WindowPage) u64 {
 /// Message and connection numbers stay exact in a float64.
 pub const number_max: u64 = (1 << 53) - 1;
 
-/// Makes an earlier process' window usable: cursors settled, lost messages marked, and the chunks of all
-/// kept messages held in `pool`. `trusted`: the arena is of the generation that the nodes belong to.
-/// One thread, before anybody allocates.
+/// Makes an earlier process' window usable: cursors settled, lost messages marked, and the chunks
+/// of all kept messages held in `pool`. `trusted`: the arena is of the generation that the nodes
+/// belong to. One thread, before anybody allocates.
 pub fn recover(
     window: *SendingWindow,
     cursors: Cursors,

@@ -1,9 +1,10 @@
 //! Mappings that JavaScript may look into, also after they were closed.
 //!
-//! A view that a program kept must stay readable for ever: unmapping would end the process at its next
-//! read. So a region that is released is replaced by anonymous memory at the same place, which reads as
-//! zeros and costs nothing, and is kept for the next region of the same size: a thousand starts and stops
-//! do not grow the process. All functions may be called by any thread; they are not for a message's path.
+//! A view that a program kept must stay readable for ever: unmapping would end the process at its
+//! next read. So a region that is released is replaced by anonymous memory at the same place, which
+//! reads as zeros and costs nothing, and is kept for the next region of the same size: a thousand
+//! starts and stops do not grow the process. All functions may be called by any thread; they are
+//! not for a message's path.
 
 const std = @import("std");
 const linux = std.os.linux;

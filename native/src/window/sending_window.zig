@@ -1,14 +1,15 @@
-//! The sending window of one (topic, partition): a ring of nodes and cursors over messages in the arena.
+//! The sending window of one (topic, partition): a ring of nodes and cursors over messages in the
+//! arena.
 //!
 //!     reclaimed <= acked <= sent <= written
 //!
-//! `publish` numbers a message and moves `written`; the network side moves `sent`, acknowledgements move
-//! `acked`; what lies under `acked` stays for late repair until `reclaim_to`. Each cursor has one writer
-//! thread (the producer: `written`; the network side: all others), the rest read.
+//! `publish` numbers a message and moves `written`; the network side moves `sent`, acknowledgements
+//! move `acked`; what lies under `acked` stays for late repair until `reclaim_to`. Each cursor has
+//! one writer thread (the producer: `written`; the network side: all others), the rest read.
 //!
-//! It works on memory that it is given: mapped files (`files.zig`) or plain memory (`create_in_memory`,
-//! for the simulator and tests). A process that dies between any two stores leaves a window which
-//! `recovery.zig` understands.
+//! It works on memory that it is given: mapped files (`files.zig`) or plain memory
+//! (`create_in_memory`, for the simulator and tests). A process that dies between any two stores
+//! leaves a window which `recovery.zig` understands.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -81,9 +82,9 @@ pub const SendingWindow = struct {
 
     // ---- producer
 
-    /// Numbers the message whose payload begins at `payload_offset8` * 8 in the arena, writes its header
-    /// in front of it, and makes it visible. Null when the ring is full; nothing changed then.
-    /// `flags`: `node.flag_unsent` or 0. One thread at a time.
+    /// Numbers the message whose payload begins at `payload_offset8` * 8 in the arena, writes its
+    /// header in front of it, and makes it visible. Null when the ring is full; nothing changed
+    /// then. `flags`: `node.flag_unsent` or 0. One thread at a time.
     pub inline fn publish(
         self: *SendingWindow,
         payload_offset8: u32,
@@ -210,8 +211,8 @@ pub const SendingWindow = struct {
         self.page.acked.store(no);
     }
 
-    /// Frees the messages below `no` <= acked that are still kept. `reclaimed` moves first, so that a
-    /// process that dies in between never takes reused memory for a kept message.
+    /// Frees the messages below `no` <= acked that are still kept. `reclaimed` moves first, so that
+    /// a process that dies in between never takes reused memory for a kept message.
     pub fn reclaim_to(self: *SendingWindow, no: u64, pool: *ChunkPool) void {
         assert(no <= self.page.acked.load());
         var at = self.page.reclaimed.load();
@@ -254,8 +255,8 @@ pub const SendingWindow = struct {
         self.page.connection_id.store(id);
     }
 
-    /// An empty window (acked == written) goes on at a higher number (`IsHandshake`). What was cached is
-    /// freed. Only while nobody publishes.
+    /// An empty window (acked == written) goes on at a higher number (`IsHandshake`). What was
+    /// cached is freed. Only while nobody publishes.
     pub fn start_at(self: *SendingWindow, no: u64, pool: *ChunkPool) void {
         const page = self.page;
         assert(page.acked.load() == page.written.load());
@@ -320,4 +321,136 @@ pub const SendingWindow = struct {
 
 comptime {
     std.debug.assert(@offsetOf(SendingWindow, "next_no") % 64 == 0);
+}
+
+// ---- tests
+
+const testing = std.testing;
+const Bump = @import("pool.zig").Bump;
+
+const TestWindow = struct {
+    const chunks = 64;
+
+    memory: []align(limits.page_bytes) u8,
+    pool: *ChunkPool,
+    window: SendingWindow,
+    bump: Bump,
+
+    fn init(capacity: u32) !TestWindow {
+        const alignment: std.mem.Alignment = comptime .fromByteUnits(limits.page_bytes);
+        const bytes = chunks * limits.chunk_bytes_min;
+        const memory = try testing.allocator.alignedAlloc(u8, alignment, bytes);
+        const pool = try testing.allocator.create(ChunkPool);
+        pool.* = try .init(testing.allocator, .{
+            .base = memory.ptr,
+            .bytes = bytes,
+            .chunk_bytes = limits.chunk_bytes_min,
+        });
+        const window: SendingWindow = try .create_in_memory(testing.allocator, capacity, memory);
+        return .{ .memory = memory, .pool = pool, .window = window, .bump = Bump.init(pool).? };
+    }
+
+    fn deinit(self: *TestWindow) void {
+        self.window.destroy_in_memory(testing.allocator);
+        self.pool.deinit(testing.allocator);
+        testing.allocator.destroy(self.pool);
+        testing.allocator.free(self.memory);
+    }
+
+    /// Null when the arena or the ring is full.
+    fn send(self: *TestWindow, text: []const u8, msg_arg: u16, flags: u16) ?u64 {
+        if (self.window.ring_full()) return null;
+        const header = limits.message_header_bytes;
+        const offset = self.bump.alloc(header + text.len, 8) orelse return null;
+        @memcpy(self.pool.slice(offset + header, text.len), text);
+        const length: u32 = @intCast(text.len);
+        return self.window.publish(@intCast((offset + header) / 8), length, msg_arg, flags).?;
+    }
+};
+
+test "messages lie in the arena as they go on the wire" {
+    var t: TestWindow = try .init(1024);
+    defer t.deinit();
+    @memset(t.memory, 0xaa);
+    try testing.expectEqual(0, t.send("hello", 7, 0).?);
+    try testing.expectEqual(1, t.send("", 8, layout.flag_unsent).?);
+    try testing.expectEqual(2, t.send("12345678", 0xffff, 0).?);
+    const expected = "\x05\x00\x00\x00\x07\x00\x00\x00hello\x00\x00\x00" ++
+        "\x00\x00\x00\x00\x08\x00\x00\x00" ++
+        "\x08\x00\x00\x00\xff\xff\x00\x0012345678";
+    const start = t.window.header_offset(t.window.node(0));
+    try testing.expectEqualStrings(expected, t.window.arena_slice(start, expected.len));
+    const node = t.window.node(1);
+    try testing.expectEqual(layout.flag_unsent, node.flags);
+    try testing.expectEqual(node.checksum(), node.check);
+    try testing.expectEqualStrings("hello", t.window.payload(t.window.node(0)));
+    try testing.expectEqual(null, t.window.published(3));
+    try testing.expectEqual(3, t.window.written());
+}
+
+test "a full ring refuses until something is reclaimed" {
+    var t: TestWindow = try .init(1024);
+    defer t.deinit();
+    for (0..1024) |i| try testing.expectEqual(i, t.send("x", 0, 0).?);
+    try testing.expect(t.window.ring_full());
+    try testing.expectEqual(null, t.window.publish(1, 0, 0, 0));
+    t.window.set_sent(1000, 0);
+    t.window.set_acked(3);
+    try testing.expectEqual(null, t.send("x", 0, 0));
+    t.window.reclaim_to(2, t.pool);
+    try testing.expectEqual(1024, t.send("x", 0, 0).?);
+    try testing.expectEqual(1025, t.send("x", 0, 0).?);
+    try testing.expectEqual(null, t.send("x", 0, 0));
+    try testing.expectEqual(1, t.window.index_of(1025));
+}
+
+test "numbers, cursors and memory through many laps" {
+    var t: TestWindow = try .init(1024);
+    defer t.deinit();
+    var prng: std.Random.DefaultPrng = .init(0x5e);
+    const random = prng.random();
+    var text: [9000]u8 = undefined;
+    var next: u64 = 0;
+    while (next < 20_000) {
+        if (random.boolean()) {
+            const length = random.uintLessThan(usize, if (next % 50 == 0) text.len else 200);
+            @memset(text[0..length], @truncate(next));
+            if (t.send(text[0..length], @truncate(next), 0)) |no| {
+                try testing.expectEqual(next, no);
+                next += 1;
+                continue;
+            }
+        }
+        const acked = random.intRangeAtMost(u64, t.window.acked(), next);
+        if (t.window.sent_msg() < acked) t.window.set_sent(acked, 0);
+        for (t.window.acked()..acked) |no| {
+            const node = t.window.node(no);
+            for (t.window.payload(node)) |byte| {
+                if (byte != @as(u8, @truncate(no))) return error.WrongContent;
+            }
+        }
+        t.window.set_acked(acked);
+        t.window.reclaim_to(random.intRangeAtMost(u64, t.window.reclaimed(), acked), t.pool);
+    }
+    t.window.set_acked(next);
+    t.window.reclaim_to(next, t.pool);
+    t.bump.close();
+    try testing.expectEqual(TestWindow.chunks, t.pool.free_count());
+}
+
+test "an empty window goes on at a higher number" {
+    var t: TestWindow = try .init(1024);
+    defer t.deinit();
+    for (0..10) |_| _ = t.send("abc", 1, 0).?;
+    t.window.set_acked(10);
+    t.window.start_at(5000, t.pool);
+    t.bump.close();
+    try testing.expectEqual(TestWindow.chunks, t.pool.free_count());
+    t.bump = Bump.init(t.pool).?;
+    t.window.set_connection(17, 5000);
+    try testing.expectEqual(5000, t.send("abc", 1, 0).?);
+    try testing.expectEqual(5000, t.window.reclaimed());
+    try testing.expectEqual(5000, t.window.sent_msg());
+    try testing.expectEqual(17, t.window.connection_id());
+    try testing.expectEqual(5000, t.window.connection_first());
 }

@@ -2,20 +2,21 @@
 //!
 //!     <prefix><context>_allocator                                 messages: a page, then chunks
 //!     <prefix><context>_<topic>_<partition>_sendingwindow         cursors of a window: a page
-//!     <prefix><context>_<topic>_<partition>_sendingwindowblock_1  its nodes, first half: a page, then nodes
+//!     <prefix><context>_<topic>_<partition>_sendingwindowblock_1  nodes, first half: a page, nodes
 //!     <prefix><context>_<topic>_<partition>_sendingwindowblock_2  second half
 //!
-//! What an earlier process left is checked before use (names, sizes, layout, checksums) and taken over:
-//! numbers go on, messages that were not acknowledged are sent. Files of other sizes are made anew, with
-//! the numbers, when nothing is waiting in them; otherwise the start is refused, with words.
+//! What an earlier process left is checked before use (names, sizes, layout, checksums) and taken
+//! over: numbers go on, messages that were not acknowledged are sent. Files of other sizes are made
+//! anew, with the numbers, when nothing is waiting in them; otherwise the start is refused, with
+//! words.
 //!
-//! Two different pairs of names can make one file name (`a_b` + `c`, `a` + `b_c`): the header has both
-//! names in full, and such files are refused, never mixed up.
+//! Two different pairs of names can make one file name (`a_b` + `c`, `a` + `b_c`): the header has
+//! both names in full, and such files are refused, never mixed up.
 //!
-//! *Generations.* A window that is left out of the configuration for a while does not defend its messages
-//! in the arena. So each start gives the arena a new random generation, and a window whose nodes belong to
-//! another one has lost its messages. Each window holds the old and the new id before the arena gets the
-//! new one: a process that dies in between harms nothing.
+//! *Generations.* A window that is left out of the configuration for a while does not defend its
+//! messages in the arena. So each start gives the arena a new random generation, and a window whose
+//! nodes belong to another one has lost its messages. Each window holds the old and the new id
+//! before the arena gets the new one: a process that dies in between harms nothing.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -334,7 +335,8 @@ const Opener = struct {
         }
         if (header.version != wanted.version or header.layout_hash != wanted.layout_hash) {
             self.text.set("{s}{s} was made by another version of RCM (file version {d}, layout " ++
-                "{x}; expected {d}, {x}): deliver what waits in it with that version, or remove it", .{
+                "{x}; expected {d}, {x}): deliver what waits in it with that version, or " ++
+                "remove it", .{
                 path,           name,
                 header.version, header.layout_hash,
                 wanted.version, wanted.layout_hash,
@@ -349,13 +351,17 @@ const Opener = struct {
             std.mem.eql(u8, &header.context, &wanted.context) and
             std.mem.eql(u8, &header.topic, &wanted.topic);
         if (same) return self.check_counts(header, name);
-        self.text.set("{s}{s} belongs to context \"{s}\", topic \"{s}\", partition {d}, expected " ++
-            "context \"{s}\", topic \"{s}\", partition {d}: both make the same file name; rename " ++
-            "one or use another file prefix (setFilePrefix)", .{
-            path,                                                              name,
-            header.context[0..@min(header.context_bytes, header.context.len)], header.topic[0..@min(header.topic_bytes, header.topic.len)],
-            header.partition,                                                  self.options.context,
-            wanted.topic[0..wanted.topic_bytes],                               wanted.partition,
+        self.text.set("{s}{s} belongs to context \"{s}\", topic \"{s}\", partition {d}, " ++
+            "expected context \"{s}\", topic \"{s}\", partition {d}: both make the same file " ++
+            "name; rename one or use another file prefix (setFilePrefix)", .{
+            path,
+            name,
+            header.context[0..@min(header.context_bytes, header.context.len)],
+            header.topic[0..@min(header.topic_bytes, header.topic.len)],
+            header.partition,
+            self.options.context,
+            wanted.topic[0..wanted.topic_bytes],
+            wanted.partition,
         });
         return error.Shm;
     }
@@ -377,8 +383,8 @@ const Opener = struct {
     }
 
     fn damaged(self: *Opener, name: []const u8, reason: []const u8) files.Error {
-        self.text.set("{s}{s} is damaged: {s}. Remove the files of this context or topic; what was " ++
-            "not acknowledged is lost and numbers begin anew", .{
+        self.text.set("{s}{s} is damaged: {s}. Remove the files of this context or topic; " ++
+            "what was not acknowledged is lost and numbers begin anew", .{
             self.folder.path_text(), name, reason,
         });
         return error.Shm;
@@ -392,7 +398,9 @@ const Opener = struct {
         const bytes = header.header_bytes + header.body_bytes;
         if (self.arena.state != .good) try self.make(&self.arena, .allocator, 0);
         const file = self.arena.file.?;
-        const region = try region_file.map_files(&.{.{ .fd = file.fd, .offset = 0, .bytes = bytes }});
+        const region = try region_file.map_files(&.{
+            .{ .fd = file.fd, .offset = 0, .bytes = bytes },
+        });
         const page: *layout.ArenaPage = @ptrCast(region.base);
         if (self.arena.state == .good) {
             self.generation = .{ page.generation.value, ~page.generation.mirror };
@@ -444,8 +452,8 @@ const Opener = struct {
         return result;
     }
 
-    /// New files of a window, with the numbers of the old one if there was one; nothing waits in it.
-    /// The page comes last, and in one step: while it is the old one, its numbers are safe.
+    /// New files of a window, with the numbers of the old one if there was one; nothing waits in
+    /// it. The page comes last, and in one step: while it is the old one, its numbers are safe.
     fn make_window(self: *Opener, found: *Found, index: usize) OpenError!void {
         assert(!found.has_page() or found.cursors.pending() == 0);
         for (found.parts[1..], part_kinds[1..]) |*part, kind| {
@@ -549,8 +557,8 @@ const Opener = struct {
             });
         };
         done catch {
-            self.text.set("a file name of context {s} would have more than {d} bytes: use shorter " ++
-                "names or a shorter file prefix", .{ context, buffer.len });
+            self.text.set("a file name of context {s} would have more than {d} bytes: use " ++
+                "shorter names or a shorter file prefix", .{ context, buffer.len });
             return error.Shm;
         };
         return writer.buffered();
@@ -581,7 +589,7 @@ fn check_options(options: Options, text: *ErrorText) files.Error!void {
     if (arena < limits.arena_bytes_min or arena > limits.arena_bytes_max or
         arena % limits.arena_bytes_min != 0)
     {
-        text.set("MaxMemoryAllowedMBytes: {d} MiB of messages can't be kept, expected 1 to {d} MiB", .{
+        text.set("MaxMemoryAllowedMBytes: {d} MiB can't be kept, expected 1 to {d} MiB", .{
             arena >> 20, limits.arena_bytes_max >> 20,
         });
         return error.Shm;
@@ -621,7 +629,9 @@ fn check_name(
     }
     for (name) |byte| {
         if (byte < ' ' or byte == '/' or byte == 0x7f) {
-            text.set("{s} \"{s}\": byte 0x{x:0>2} can't be part of a file name", .{ what, name, byte });
+            text.set("{s} \"{s}\": byte 0x{x:0>2} can't be part of a file name", .{
+                what, name, byte,
+            });
             return error.Shm;
         }
     }
