@@ -1,5 +1,5 @@
-//! Every bound of the native side by name, with the relations between them asserted at compile time.
-//! Bounds that a user meets are also in the configuration's table of keys.
+//! Every bound of the native side by name, with the relations between them asserted at compile
+//! time. Bounds that a user meets are also in the configuration's table of keys.
 
 const std = @import("std");
 
