@@ -1,0 +1,80 @@
+/**
+ * Native memory as JavaScript sees it.
+ *
+ * A region is one native mapping. Bun maps at most 4 GiB and typed arrays are quickest below 2 GiB,
+ * so a large region is seen through windows of 2 GiB which begin every 1 GiB: a message, at most
+ * 1 GiB long, lies wholly inside the window in which it begins. Windows are mapped when first used
+ * and kept; nothing is mapped per message.
+ */
+
+import { recordHeader } from "./layout.ts";
+
+const GIB = 2 ** 30;
+const WINDOW_BYTES = 2 * GIB;
+/** A position in units of 8 bytes shifted by this is its window's number. */
+const WINDOW_SHIFT = 27;
+const HEADER_UNITS = recordHeader.bytes / 8;
+
+/** One window: the memory, its 32-bit words, and where in the region it begins. */
+export interface Window {
+  readonly memory: ArrayBuffer;
+  readonly words: Uint32Array<ArrayBuffer>;
+  readonly base: number;
+}
+
+/** A native mapping, seen through windows. */
+export interface Region {
+  /** Bytes of the mapping. */
+  readonly length: number;
+  /**
+   * The bytes at `unit * 8`.
+   * @param unit position in units of 8 bytes
+   * @param length bytes, at most 1 GiB
+   */
+  view(unit: number, length: number): Uint8Array<ArrayBuffer>;
+  /** The first window, for a region that is one array. */
+  first(): Window;
+  /** The window in which the record header in front of the payload at `unit` begins. */
+  headerWindow(unit: number): Window;
+  /** The index, in that window's words, of the header in front of the payload at `unit`. */
+  headerIndex(unit: number): number;
+}
+
+/** How memory at an address becomes an ArrayBuffer (see `NativeRuntime.map`). */
+export type MapMemory = (address: number, bytes: number) => ArrayBuffer;
+
+/**
+ * @param map maps memory
+ * @param address where the mapping begins; a multiple of 8
+ * @param length its bytes
+ * @returns the region; its windows are mapped when first used
+ */
+export function openRegion(map: MapMemory, address: number, length: number): Region {
+  const windows: (Window | undefined)[] = [];
+
+  function window(number: number): Window {
+    const known = windows[number];
+    if (known !== undefined) return known;
+    const base = number * GIB;
+    const bytes = Math.min(WINDOW_BYTES, length - base);
+    if (!(bytes > 0)) throw new RangeError(`window ${number} of a region of ${length} bytes`);
+    const memory = map(address + base, bytes);
+    const made = { memory, words: new Uint32Array(memory, 0, Math.floor(bytes / 4)), base };
+    windows[number] = made;
+    return made;
+  }
+
+  return {
+    length,
+    view(unit, bytes) {
+      const { memory, base } = window(unit >>> WINDOW_SHIFT);
+      return new Uint8Array(memory, unit * 8 - base, bytes);
+    },
+    first: () => window(0),
+    headerWindow: (unit) => window((unit - HEADER_UNITS) >>> WINDOW_SHIFT),
+    headerIndex(unit) {
+      const header = unit - HEADER_UNITS;
+      return (header % (GIB / 8)) * 2;
+    },
+  };
+}

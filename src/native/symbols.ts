@@ -1,0 +1,95 @@
+/**
+ * Every native call, once, typed for both runtimes.
+ *
+ * Only `u32`, `i32`, `f64` and buffers cross: Deno leaves its fast path for 64-bit integers, and a
+ * pointer made per call is dearer than the call. 64-bit values are `f64` (exact to 2^53) or lie in
+ * mapped memory. A negative `i32` of a set-up call is minus an `RcmErrorCode`, whose text
+ * `rcm_last_error` tells. Above each call stands its C prototype.
+ */
+
+/** What a parameter or a result may be. */
+export type NativeType = "u32" | "i32" | "f64" | "buffer";
+
+/** One call: the types of its parameters and of its result. */
+export interface NativeSignature {
+  readonly parameters: readonly NativeType[];
+  readonly result: Exclude<NativeType, "buffer">;
+}
+
+export const symbols = {
+  // uint32_t rcm_abi_hash(void)
+  rcm_abi_hash: { parameters: [], result: "u32" },
+  // int32_t rcm_version(char *text, uint32_t capacity)
+  rcm_version: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_last_error(char *text, uint32_t capacity)
+  rcm_last_error: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_context_start(const char *json, uint32_t length, int32_t waker)
+  rcm_context_start: { parameters: ["buffer", "u32", "i32"], result: "i32" },
+  // int32_t rcm_context_state(uint32_t context)
+  rcm_context_state: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_context_drain(uint32_t context)
+  rcm_context_drain: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_context_close(uint32_t context)
+  rcm_context_close: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_drain(uint32_t context, uint32_t processed, uint32_t max)
+  rcm_drain: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_work(uint32_t context)
+  rcm_work: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_arm(uint32_t context)
+  rcm_arm: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_notices(uint32_t context, Notice *notices, uint32_t max)
+  rcm_notices: { parameters: ["u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_interest(uint32_t context, uint32_t on)
+  rcm_interest: { parameters: ["u32", "u32"], result: "i32" },
+  // int32_t rcm_region(uint32_t context, uint32_t which, double address_and_length[2])
+  rcm_region: { parameters: ["u32", "u32", "buffer"], result: "i32" },
+  // int32_t rcm_stats(uint32_t context, uint8_t *snapshot, uint32_t capacity)
+  rcm_stats: { parameters: ["u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_stream(uint32_t context, uint32_t stream, StreamInfo *info, uint32_t capacity)
+  rcm_stream: { parameters: ["u32", "u32", "buffer", "u32"], result: "i32" },
+  // double rcm_malloc(uint32_t allocator, uint32_t size)
+  rcm_malloc: { parameters: ["u32", "u32"], result: "f64" },
+  // double rcm_realloc(uint32_t allocator, uint32_t size)
+  rcm_realloc: { parameters: ["u32", "u32"], result: "f64" },
+  // int32_t rcm_allocator(uint32_t context, uint32_t tx, uint32_t thread_no)
+  rcm_allocator: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_send(uint32_t allocator, uint32_t length, uint32_t partition, uint32_t arg)
+  rcm_send: { parameters: ["u32", "u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_send_data(uint32_t tx, const void *data, uint32_t length, uint32_t partition,
+  //   uint32_t arg)
+  rcm_send_data: { parameters: ["u32", "buffer", "u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_send_flag(uint32_t tx, uint32_t flag)
+  rcm_send_flag: { parameters: ["u32", "u32"], result: "i32" },
+  // int32_t rcm_tx_marks(uint32_t tx, double *marks)
+  rcm_tx_marks: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tx_flushed(uint32_t tx, const double *marks)
+  rcm_tx_flushed: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tx_ready(uint32_t tx)
+  rcm_tx_ready: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_tx_connected(uint32_t tx)
+  rcm_tx_connected: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_repair_socket(const char *ip, uint32_t length, uint32_t port)
+  rcm_repair_socket: { parameters: ["buffer", "u32", "u32"], result: "i32" },
+  // int32_t rcm_fd_close(int32_t fd)
+  rcm_fd_close: { parameters: ["i32"], result: "i32" },
+  // int32_t rcm_waker_open(const char *path, uint32_t length)
+  rcm_waker_open: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_waker_close(uint32_t waker)
+  rcm_waker_close: { parameters: ["u32"], result: "i32" },
+} as const satisfies Record<string, NativeSignature>;
+
+/** The name of a native call. */
+export type NativeName = keyof typeof symbols;
+
+/** What may be handed over as a buffer: its first byte's address is passed. */
+export type NativeBuffer = Uint8Array | Uint32Array | Float64Array;
+
+type Argument<T extends NativeType> = T extends "buffer" ? NativeBuffer : number;
+type Arguments<P extends readonly NativeType[]> = { [I in keyof P]: Argument<P[I]> };
+
+/** The native calls as JavaScript functions. */
+export type NativeCalls = {
+  readonly [N in NativeName]: (
+    ...args: Arguments<(typeof symbols)[N]["parameters"]>
+  ) => number;
+};
