@@ -1,0 +1,520 @@
+/** A node of the bus: its life cycle, and what it is made of (guide 7.2, 9.9). */
+
+import process from "node:process";
+import { performance } from "node:perf_hooks";
+import { inspect } from "node:util";
+import type { TrafficGate } from "./allocator.ts";
+import type {
+  RcmContext,
+  RcmReceiver,
+  RcmReceiverCallback,
+  RcmTransmitter,
+  ReceiverOptions,
+  WaitOptions,
+} from "./api.ts";
+import {
+  checkInitParam,
+  checkReceiver,
+  checkTransmitter,
+  readInjection,
+  type WantedTx,
+} from "./context_checks.ts";
+import { createDelivery, type Delivery } from "./delivery.ts";
+import { RcmReliability, RcmRole, RcmStatus } from "./enums.ts";
+import { RcmError } from "./errors.ts";
+import { createStreamNames } from "./message.ts";
+import { ContextState, Notice, Region as RegionKind } from "./native/abi.ts";
+import { nativeError, type NativeLibrary } from "./native/library.ts";
+import { openRegion, type Region } from "./native/memory.ts";
+import { acquireWaker, type WakerLease } from "./native/waker.ts";
+import { type ContextPlan, type Deliver, startText } from "./plan.ts";
+import { createInlineDriver, createPump, type Pump } from "./pump.ts";
+import { type ContextReceiver, createReceiver } from "./receiver.ts";
+import type { EventHub } from "./observe/events.ts";
+import { LogKey } from "./observe/log_texts.ts";
+import { errorText, type LogSink } from "./observe/logger.ts";
+import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
+import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
+import { unsupported } from "./unsupported.ts";
+import { createWaitList } from "./wait.ts";
+
+/** Messages that `poll()` hands over unless told otherwise. */
+const POLL_LIMIT = 1024;
+/** A poll without a message looks for notices every so often, one with messages more rarely. */
+const POLL_IDLE_NOTICES = 8;
+const POLL_BUSY_NOTICES = 256;
+/** How long the event loop looks again after the last message before it sleeps. */
+const HOT_MS = { spin: 2, yield: 0.2, adaptive: 0.2, block: 0 } as const;
+/** `stop()` closes after the longest AckTimeoutMilli and this, whatever the native side says. */
+const STOP_GRACE_MS = 3000;
+/** Looks at a draining context by `setImmediate`, before it is looked at each millisecond. */
+const STOP_QUICK_LOOKS = 50;
+
+type State = "created" | "starting" | "started" | "stopping" | "stopped";
+
+/** What a context is made of. */
+export interface ContextOptions {
+  readonly plan: ContextPlan;
+  readonly prefix: string;
+  readonly tierName: string;
+  readonly library: NativeLibrary;
+  readonly log: LogSink;
+  readonly events: EventHub;
+  /** It has stopped: the name is free again. */
+  onStopped(): void;
+}
+
+/** A context as its factory sees it. */
+export interface FactoryContext extends RcmContext {
+  /** The native snapshot of statistics; the last one after `stop()`, null before `start()`. */
+  snapshot(): Uint8Array<ArrayBuffer> | null;
+  /** How often handlers have refused a message. */
+  refusals(): number;
+  /** The topics of its transmitters, in the order of creation. */
+  transmitterTopics(): readonly string[];
+}
+
+/** What one start has opened. */
+interface Opened {
+  readonly handle: number;
+  readonly lease: WakerLease;
+}
+
+/** @returns a context that has not been started */
+export function createContext(options: ContextOptions): FactoryContext {
+  const { plan, library, log } = options;
+  const { calls } = library;
+  const { name, threading } = plan.context;
+  const inline = threading === "inline";
+
+  let state: State = "created";
+  let role: RcmRole = RcmRole.INIT;
+  let mode: Deliver = "none";
+  let callback: RcmReceiverCallback | null = null;
+  let receiverUser: unknown;
+  let receiver: ContextReceiver | null = null;
+  let delivery: Delivery | null = null;
+  let pump: Pump | null = null;
+  let opened: Opened | null = null;
+  let starting: Promise<void> | null = null;
+  let stopping: Promise<void> | null = null;
+  let lastSnapshot: Uint8Array<ArrayBuffer> | null = null;
+  let notRecordedTold = false;
+  let inCallback = false;
+  let idlePolls = 0;
+  let busyPolls = 0;
+  let repairFd = -1;
+
+  const gate: TrafficGate = { status: RcmStatus.NOT_STARTED, context: -1, arena: null };
+  const transmitters: ContextTransmitter[] = [];
+  const chosen: WantedTx[] = [];
+  const notices = createNoticeReader(Notice);
+  const noticeTarget: NoticeTarget = {
+    context: name,
+    stream: (transportId) => transports.get(transportId),
+    log,
+    events: options.events,
+    onRole: changeRole,
+  };
+  /** Topic and partition by transport, for notices and statistics. */
+  const transports = new Map<number, { topic: string; partitionNo: number }>();
+  for (const { topic, partitions } of plan.tx) {
+    for (const { transportId, partitionNo } of partitions) {
+      transports.set(transportId, { topic, partitionNo });
+    }
+  }
+  for (const { transportId, topic, partitionNo } of plan.rx) {
+    transports.set(transportId, { topic, partitionNo });
+  }
+  let snapshotBytes = new Uint8Array(16 * 1024);
+
+  const driver = createInlineDriver(() => {
+    if (waits.size() === 0 || opened === null) return false;
+    runInline();
+    waits.check();
+    return waits.size() > 0;
+  });
+  const waits = createWaitList((on) => {
+    if (opened === null) return;
+    if (inline && on) driver.start();
+    else calls.rcm_interest(opened.handle, on ? 1 : 0);
+  });
+
+  // Set-up
+
+  function requireCreated(call: string): void {
+    if (state === "created") return;
+    const reason = state === "stopping" || state === "stopped"
+      ? "it has been stopped; make a new context"
+      : "it has been started";
+    throw new RcmError("STATE", `${call} of context ${name}: ${reason}`);
+  }
+
+  function newTransmitter(
+    topic: string,
+    partitionNos: readonly number[] | null | undefined,
+    txArg: number,
+  ): RcmTransmitter {
+    requireCreated("createTransmitter");
+    const wanted = checkTransmitter(plan, topic, partitionNos, txArg);
+    if (chosen.some((other) => other.plan === wanted.plan)) {
+      throw new RcmError(
+        "STATE",
+        `createTransmitter of context ${name}: topic ${topic} has a transmitter already`,
+      );
+    }
+    openRepairSocket();
+    const transmitter = createTransmitter({
+      topic,
+      tx: transmitters.length,
+      partitionNos: wanted.partitions.map((partition) => partition.partitionNo),
+      gate,
+      calls,
+      waits,
+    });
+    transmitters.push(transmitter);
+    chosen.push(wanted);
+    return transmitter;
+  }
+
+  /** A fixed `RepairPort` is taken when the transmitter is made, so that its fault shows there. */
+  function openRepairSocket(): void {
+    const { repairPort, ip } = plan.context;
+    if (repairPort === 0 || repairFd >= 0) return;
+    const address = new TextEncoder().encode(ip);
+    const fd = calls.rcm_repair_socket(address, address.byteLength, repairPort);
+    if (fd < 0) throw nativeError(fd, `RepairPort ${repairPort} of context ${name}`);
+    repairFd = fd;
+  }
+
+  function newReceiver(
+    cb: RcmReceiverCallback | null,
+    user: unknown,
+    wanted: ReceiverOptions,
+  ): RcmReceiver {
+    requireCreated("createReceiver");
+    const delivery = checkReceiver(plan, cb, wanted);
+    if (receiver !== null) {
+      throw new RcmError("STATE", `createReceiver of context ${name}: it has its receiver already`);
+    }
+    mode = delivery;
+    callback = cb;
+    receiverUser = user;
+    receiver = createReceiver(delivery, gate, () => pump?.resume());
+    return receiver;
+  }
+
+  // Life cycle
+
+  async function start(wait: WaitOptions): Promise<void> {
+    requireCreated("start");
+    state = "starting";
+    const attempt = open(wait).catch(async (error: unknown) => {
+      await release();
+      state = stopping === null ? "created" : "stopped";
+      throw error;
+    }).finally(() => starting = null);
+    starting = attempt;
+    await attempt;
+  }
+
+  async function open(wait: WaitOptions): Promise<void> {
+    const { signal } = wait;
+    signal?.throwIfAborted();
+    const injection = readInjection();
+    const lease = await acquireWaker(() => pump?.wake());
+    try {
+      refuseWhenStopped();
+      signal?.throwIfAborted();
+      openRepairSocketAgain();
+      const tx = chosen.map((entry) => ({ ...entry, repairFd }));
+      const text = new TextEncoder().encode(
+        startText(plan, options.prefix, mode, tx, injection),
+      );
+      repairFd = -1; // the native side owns it from here, whatever comes of the start
+      const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
+      if (handle < 0) throw nativeError(handle, `start of context ${name}`);
+      opened = { handle, lease };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+    const { handle } = opened;
+    gate.context = handle;
+    if (transmitters.length > 0) gate.arena = region(handle, RegionKind.ARENA);
+    for (const transmitter of transmitters) transmitter.onStarted();
+    if (waits.size() > 0) calls.rcm_interest(handle, 1);
+    if (!inline) pump = newPump(handle);
+
+    const agreed = () =>
+      stopping !== null || (calls.rcm_context_state(handle) & ContextState.HANDSHAKING) === 0;
+    if (!await waits.wait(agreed, wait) && stopping === null) {
+      throw new RcmError("TIMEOUT", `start of context ${name}: ${wait.timeoutMs} ms have passed`);
+    }
+    refuseWhenStopped();
+    if (receiver !== null) {
+      delivery = newDelivery(handle);
+      receiver.onStarted(delivery);
+    }
+    gate.status = RcmStatus.OK;
+    state = "started";
+    tell(LogKey.CONTEXT_STARTED, {});
+    tellNotRecorded();
+    changeRole(RcmRole.SINGLE);
+    pump?.resume();
+    if (inline && waits.size() > 0) driver.start();
+  }
+
+  function refuseWhenStopped(): void {
+    if (stopping !== null) {
+      throw new RcmError("STATE", `start of context ${name}: it was stopped meanwhile`);
+    }
+  }
+
+  /** A start that failed has given the socket of a fixed `RepairPort` away. */
+  function openRepairSocketAgain(): void {
+    if (transmitters.length > 0) openRepairSocket();
+  }
+
+  /** After a failed start: everything is given back. */
+  async function release(): Promise<void> {
+    gate.status = stopping === null ? RcmStatus.NOT_STARTED : RcmStatus.STOPPED;
+    endLoop();
+    const was = opened;
+    opened = null;
+    gate.context = -1;
+    gate.arena = null;
+    if (was === null) return;
+    calls.rcm_context_close(was.handle);
+    await was.lease.release();
+  }
+
+  function stop(): Promise<void> {
+    if (stopping !== null) return stopping;
+    gate.status = RcmStatus.STOPPED;
+    // The assignment comes first: what runs in close() must see that the context is stopping.
+    let resolve!: (done: Promise<void>) => void;
+    stopping = new Promise<void>((settle) => resolve = settle);
+    resolve(close());
+    return stopping;
+  }
+
+  async function close(): Promise<void> {
+    if (starting !== null) {
+      waits.check();
+      await starting.catch(() => {}); // whoever called start() is told
+    }
+    const wasStarted = state === "started";
+    state = "stopping";
+    waits.end();
+    receiver?.end();
+    if (opened !== null) {
+      const { handle, lease } = opened;
+      delivery?.settle();
+      delivery?.end();
+      pump?.end();
+      calls.rcm_context_drain(handle);
+      await drained(handle);
+      delivery?.settle();
+      readNotices();
+      lastSnapshot = readSnapshot();
+      gate.context = -1;
+      gate.arena = null;
+      opened = null;
+      calls.rcm_context_close(handle);
+      await lease.release();
+    }
+    if (repairFd >= 0) calls.rcm_fd_close(repairFd);
+    repairFd = -1;
+    state = "stopped";
+    if (wasStarted) tell(LogKey.CONTEXT_STOPPED, {});
+    options.onStopped();
+  }
+
+  /** Waits until the native side has drained, which it bounds itself. */
+  async function drained(handle: number): Promise<void> {
+    const timeouts = chosen.flatMap((tx) =>
+      tx.partitions.map((partition) => partition.ackTimeoutMs)
+    );
+    const deadline = performance.now() + Math.max(0, ...timeouts) + STOP_GRACE_MS;
+    for (let looks = 0; performance.now() < deadline; looks += 1) {
+      if (inline) calls.rcm_work(handle);
+      if ((calls.rcm_context_state(handle) & ContextState.DRAINED) !== 0) return;
+      await new Promise<void>((resolve) => {
+        if (looks < STOP_QUICK_LOOKS) setImmediate(resolve);
+        else setTimeout(resolve, 1);
+      });
+      readNotices();
+    }
+  }
+
+  function endLoop(): void {
+    delivery?.end();
+    pump?.end();
+    delivery = null;
+    pump = null;
+  }
+
+  // Running
+
+  function region(handle: number, which: number): Region {
+    const place = new Float64Array(2);
+    const result = calls.rcm_region(handle, which, place);
+    if (result < 0) throw nativeError(result, `memory ${which} of context ${name}`);
+    return openRegion(library.map, place[0]!, place[1]!);
+  }
+
+  function newPump(handle: number): Pump {
+    return createPump({
+      calls,
+      context: handle,
+      hotMs: HOT_MS[plan.context.waitStrategy],
+      notices: readNotices,
+      check: () => waits.check(),
+      delivers() {
+        if (delivery === null) return false;
+        return mode === "callback" ? !delivery.held() : receiver?.hungry() ?? false;
+      },
+      deliver(limit, deadlineMs) {
+        if (mode === "callback") return delivery?.run(limit, deadlineMs) ?? 0;
+        return receiver?.feed() ?? 0;
+      },
+    });
+  }
+
+  function newDelivery(handle: number): Delivery {
+    return createDelivery({
+      calls,
+      context: handle,
+      descriptors: region(handle, RegionKind.DESCRIPTORS),
+      log: region(handle, RegionKind.RECEIVE_LOG),
+      callback: mode === "iterate" ? null : callback,
+      user: receiverUser,
+      copy: process.env["RCM_COPY"] === "1",
+      streamNames: createStreamNames(calls, handle, plan),
+      onRefused: (outcome, thrown) =>
+        tell(LogKey.HANDLER_REFUSED, { outcome: describe(outcome, thrown) }),
+      onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
+      onResume: () => pump?.resume(),
+    });
+  }
+
+  function changeRole(next: RcmRole): void {
+    role = next;
+    callingBack(() => {
+      try {
+        callback?.onRoleChanged?.(next);
+      } catch (error) {
+        log.log(LogKey.ROLE_CALLBACK_THREW, { error: errorText(error) }, name);
+      }
+    });
+  }
+
+  /** A line about this context; the logger may be the program's. */
+  const tell: LogSink["log"] = (key, values) => callingBack(() => log.log(key, values, name));
+
+  function tellNotRecorded(): void {
+    if (notRecordedTold || receiver === null || !plan.isRecord) return;
+    notRecordedTold = true;
+    tell(LogKey.NOT_RECORDED, {});
+  }
+
+  function readNotices(): void {
+    if (inCallback || opened === null) return;
+    for (;;) {
+      const count = calls.rcm_notices(opened.handle, notices.buffer, notices.max);
+      if (count <= 0) return;
+      callingBack(() => notices.handle(count, noticeTarget));
+      // A callback may have stopped the context; what is left is read before it closes.
+      if (count < notices.max || opened === null) return;
+    }
+  }
+
+  /** Runs what calls the program, so that a `poll()` in there answers 0. */
+  function callingBack(run: () => void): void {
+    const outer = inCallback;
+    inCallback = true;
+    try {
+      run();
+    } finally {
+      inCallback = outer;
+    }
+  }
+
+  /** Network and delivery of a context without native threads. */
+  function runInline(): void {
+    if (opened === null) return;
+    if (state === "started") poll(POLL_LIMIT);
+    else calls.rcm_work(opened.handle);
+    readNotices();
+  }
+
+  function poll(limit: number): number {
+    if (state !== "started" || opened === null || inCallback) return 0;
+    if (delivery === null || mode !== "poll") {
+      if (!inline) return 0;
+      calls.rcm_work(opened.handle);
+      pollNotices(0);
+      return 0;
+    }
+    if (delivery.entered()) return 0;
+    const held = inline && delivery.held();
+    if (held) calls.rcm_work(opened.handle);
+    const given = held ? 0 : delivery.run(limit >= 1 ? Math.floor(limit) : POLL_LIMIT, Infinity);
+    pollNotices(given);
+    return given;
+  }
+
+  function pollNotices(given: number): void {
+    if (given === 0) {
+      idlePolls += 1;
+      if (idlePolls % POLL_IDLE_NOTICES === 0) readNotices();
+    } else {
+      busyPolls += 1;
+      if (busyPolls % POLL_BUSY_NOTICES === 0) readNotices();
+    }
+  }
+
+  function readSnapshot(): Uint8Array<ArrayBuffer> | null {
+    if (opened === null) return lastSnapshot;
+    delivery?.settle();
+    for (;;) {
+      const length = calls.rcm_stats(opened.handle, snapshotBytes, snapshotBytes.byteLength);
+      if (length < 0) throw nativeError(length, `statistics of context ${name}`);
+      if (length <= snapshotBytes.byteLength) return snapshotBytes.slice(0, length);
+      snapshotBytes = new Uint8Array(length);
+    }
+  }
+
+  return {
+    createTransmitter: (topic, partitionNos, txArg = 0) =>
+      newTransmitter(topic, partitionNos, txArg),
+    createReceiver: (cb, user, wanted = {}) => newReceiver(cb, user, wanted),
+    createTierSync() {
+      requireCreated("createTierSync");
+      return unsupported(`createTierSync of context ${name} (tiers)`);
+    },
+    start: (wait = {}) => start(wait),
+    stop,
+    poll: (limit = POLL_LIMIT) => poll(limit),
+    getRole: () => role,
+    getReliability: () =>
+      plan.context.isTotalOrder ? RcmReliability.ORDERED : RcmReliability.NOT_ORDERED,
+    getTierName: () => options.tierName,
+    setInitParam(key, value) {
+      requireCreated("setInitParam");
+      checkInitParam(key, value);
+    },
+    laneToken: () => unsupported(`laneToken of context ${name} (lanes in Workers)`),
+    snapshot: readSnapshot,
+    refusals: () => delivery?.refusals() ?? 0,
+    transmitterTopics: () => chosen.map((tx) => tx.plan.topic),
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** @returns what a handler gave or threw, for a log line */
+function describe(outcome: unknown, thrown: boolean): string {
+  if (thrown) return errorText(outcome);
+  return `returned ${inspect(outcome, { depth: 1, breakLength: Infinity })}`;
+}

@@ -1,0 +1,147 @@
+/** What the set-up calls of a context refuse, and what their arguments mean. */
+
+import process from "node:process";
+import type { RcmReceiverCallback, ReceiverOptions } from "./api.ts";
+import { RcmError } from "./errors.ts";
+import {
+  type ContextPlan,
+  type Injection,
+  parseInjection,
+  type PlanTx,
+  type PlanTxPartition,
+} from "./plan.ts";
+import type { DeliveryMode } from "./receiver.ts";
+import { unsupported } from "./unsupported.ts";
+
+/** What a `createTransmitter` asks for. */
+export interface WantedTx {
+  readonly plan: PlanTx;
+  /** Ascending by number. */
+  readonly partitions: readonly PlanTxPartition[];
+  readonly txArg: number;
+}
+
+/**
+ * Reads the arguments of `createTransmitter`.
+ * @throws RcmError `ARGUMENT` naming what was wrong
+ */
+export function checkTransmitter(
+  plan: ContextPlan,
+  topic: string,
+  partitionNos: readonly number[] | null | undefined,
+  txArg: number,
+): WantedTx {
+  const where = `createTransmitter of context ${plan.context.name}`;
+  const tx = plan.tx.find((candidate) => candidate.topic === topic);
+  if (tx === undefined) {
+    const known = plan.tx.map((candidate) => candidate.topic).join(", ");
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: topic ${JSON.stringify(topic)} is not in its TxTopics (${known || "none"})`,
+    );
+  }
+  if (!Number.isInteger(txArg) || txArg < 0 || txArg > 0xffff) {
+    throw new RcmError("ARGUMENT", `${where}: txArg is 0..65535, not ${String(txArg)}`);
+  }
+  return { plan: tx, partitions: choosePartitions(where, tx.partitions, partitionNos), txArg };
+}
+
+function choosePartitions(
+  where: string,
+  configured: readonly PlanTxPartition[],
+  wanted: readonly number[] | null | undefined,
+): readonly PlanTxPartition[] {
+  if (wanted === null || wanted === undefined) return configured;
+  const known = configured.map((partition) => partition.partitionNo);
+  if (!Array.isArray(wanted) || wanted.length === 0) {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: partitionNos is a list of at least one partition, or null for all`,
+    );
+  }
+  for (const [index, partitionNo] of wanted.entries()) {
+    if (!known.includes(partitionNo)) {
+      throw new RcmError(
+        "ARGUMENT",
+        `${where}: partition ${String(partitionNo)} is not configured, ${known.join(", ")} are`,
+      );
+    }
+    if (wanted.indexOf(partitionNo) !== index) {
+      throw new RcmError("ARGUMENT", `${where}: partition ${partitionNo} is named twice`);
+    }
+  }
+  return configured.filter((partition) => wanted.includes(partition.partitionNo));
+}
+
+/**
+ * Reads the arguments of `createReceiver`.
+ * @returns who runs the receiver
+ * @throws RcmError `ARGUMENT` naming what was wrong, `UNSUPPORTED` for manual acknowledgement
+ */
+export function checkReceiver(
+  plan: ContextPlan,
+  cb: RcmReceiverCallback | null,
+  wanted: ReceiverOptions,
+): DeliveryMode {
+  const where = `createReceiver of context ${plan.context.name}`;
+  const delivery = wanted.delivery ?? "callback";
+  const ack = wanted.ack ?? "auto";
+  if (plan.rx.length === 0) throw new RcmError("ARGUMENT", `${where}: it has no RxTopics`);
+  if (delivery !== "callback" && delivery !== "poll" && delivery !== "iterate") {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: delivery is "callback", "poll" or "iterate", not ${JSON.stringify(delivery)}`,
+    );
+  }
+  if (ack !== "auto" && ack !== "manual") {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: ack is "auto" or "manual", not ${JSON.stringify(ack)}`,
+    );
+  }
+  if (plan.context.threading === "inline" && delivery !== "poll") {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: delivery "${delivery}" needs native threads, and Threading is "inline"; ` +
+        'use delivery "poll"',
+    );
+  }
+  if (cb === null ? delivery !== "iterate" : typeof cb?.onMessage !== "function") {
+    throw new RcmError("ARGUMENT", `${where}: a callback with onMessage is needed`);
+  }
+  if (ack === "manual") unsupported(`ack "manual" (${where})`);
+  return delivery;
+}
+
+/**
+ * Reads the arguments of `setInitParam`.
+ * @throws RcmError `ARGUMENT`, `UNSUPPORTED`
+ */
+export function checkInitParam(key: string, value: string): never {
+  if (key !== "replay_start_point") {
+    throw new RcmError(
+      "ARGUMENT",
+      `setInitParam: the only key is "replay_start_point", not ${JSON.stringify(key)}`,
+    );
+  }
+  if (typeof value !== "string" || !/^[0-9]+$/.test(value)) {
+    throw new RcmError(
+      "ARGUMENT",
+      `setInitParam: replay_start_point is a decimal number, not ${JSON.stringify(value)}`,
+    );
+  }
+  return unsupported("setInitParam replay_start_point (replay of the record)");
+}
+
+/**
+ * The faults that `RCM_INJECT` asks for.
+ * @throws RcmError `ARGUMENT` when it can't be read
+ */
+export function readInjection(): Injection {
+  try {
+    return parseInjection(process.env["RCM_INJECT"]);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new RcmError("ARGUMENT", reason, { cause });
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * Handing messages to the program, the same for all three modes.
+ *
+ * One native call fills a batch of descriptors; this walks it and makes one `Uint8Array` view a
+ * message, nothing else. A message is processed when its handler has accepted it; until then it is
+ * the next one, so a refused message is delivered again and never skipped. How many were processed
+ * is told to the native side with the next call.
+ */
+
+import { performance } from "node:perf_hooks";
+import type { RcmMessage, RcmReceiverCallback } from "./api.ts";
+import { createMessageCursor, plainMessage, type StreamNames } from "./message.ts";
+import { descriptor } from "./native/layout.ts";
+import type { Region } from "./native/memory.ts";
+import type { NativeCalls } from "./native/symbols.ts";
+
+/** Messages that one native call hands over; more gained nothing (measured). */
+const BATCH = 256;
+/** Pause after a refusal, doubled with each one up to the limit. */
+const PAUSE_FIRST_MS = 1;
+const PAUSE_MAX_MS = 100;
+/** How often a lasting refusal is logged. */
+const REFUSAL_LOG_MS = 1000;
+/** The clock is read again after so many messages, as long as they are quick. */
+const CLOCK_STEP_MAX = 32;
+const CLOCK_STEP_QUICK_MS = 0.02;
+
+/** What a delivery works on. */
+export interface DeliveryOptions {
+  readonly calls: Pick<NativeCalls, "rcm_drain">;
+  readonly context: number;
+  readonly descriptors: Region;
+  readonly log: Region;
+  /** Null for iterators. */
+  readonly callback: RcmReceiverCallback | null;
+  readonly user: unknown;
+  /** True: handlers get copies (`RCM_COPY=1`). */
+  readonly copy: boolean;
+  streamNames(stream: number): StreamNames;
+  /** A handler refused a message for the first time. */
+  onRefused(outcome: unknown, thrown: boolean): void;
+  /** It has gone on for another second. */
+  onStillRefusing(refusals: number): void;
+  /** What held delivery (a promise, a pause) is over. */
+  onResume(): void;
+}
+
+/** The delivery of one started context. */
+export interface Delivery {
+  /**
+   * Calls the handler for waiting messages.
+   * @param limit most messages
+   * @param deadlineMs `performance.now()` after which it returns; Infinity: none
+   * @returns messages handed over and not refused
+   */
+  run(limit: number, deadlineMs: number): number;
+  /** The next message as a copy, which it marks as being worked on; null: none waits. */
+  take(): RcmMessage | null;
+  /** Marks the message taken last as processed. */
+  release(): void;
+  /** Tells the native side at once what has been processed. */
+  settle(): void;
+  /** True while a promise or a pause holds delivery. */
+  held(): boolean;
+  /** True while the handler is being called. */
+  entered(): boolean;
+  /** The sequence number handed over last, -1 before the first. */
+  lastSqn(): number;
+  /** Refusals so far. */
+  refusals(): number;
+  /** No handler is called any more, whatever is still under way. */
+  end(): void;
+}
+
+/** @returns a delivery; nothing is delivered before its first `run` or `take` */
+export function createDelivery(options: DeliveryOptions): Delivery {
+  const { context, log, callback, copy } = options;
+  const drain = options.calls.rcm_drain;
+  const { words, memory } = options.descriptors.first();
+  const floats = new Float64Array(memory, 0, Math.floor(memory.byteLength / 8));
+  const batchMax = Math.min(BATCH, Math.floor(memory.byteLength / descriptor.bytes));
+  const cursor = createMessageCursor(log, options.streamNames, options.user);
+
+  let count = 0; // descriptors of the batch
+  let at = 0; // the first of them that is not processed
+  let processed = 0; // since the native side was told last
+  let taken = false;
+  let inHandler = false;
+  let promised = false;
+  let ended = false;
+  let clockStep = 1;
+  let sqnLast = -1;
+
+  let refusalsTotal = 0;
+  let refusalsInRow = 0;
+  let pauseMs = PAUSE_FIRST_MS;
+  let resumeAtMs = 0;
+  let logAtMs = 0;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+
+  /** Makes sure that `at` is a message; false: none waits. */
+  function fill(limit: number): boolean {
+    if (at < count) return true;
+    at = 0;
+    count = 0;
+    const told = processed;
+    processed = 0;
+    count = Math.max(0, drain(context, told, Math.min(limit, batchMax)));
+    return count > 0;
+  }
+
+  function accept(): void {
+    at += 1;
+    processed += 1;
+    if (refusalsInRow > 0) {
+      refusalsInRow = 0;
+      pauseMs = PAUSE_FIRST_MS;
+      resumeAtMs = 0;
+    }
+  }
+
+  function refuse(outcome: unknown, thrown: boolean): void {
+    const now = performance.now();
+    refusalsTotal += 1;
+    refusalsInRow += 1;
+    resumeAtMs = now + pauseMs;
+    timer = setTimeout(() => {
+      timer = null;
+      resumeAtMs = 0;
+      options.onResume();
+    }, pauseMs);
+    pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
+    if (refusalsInRow === 1) {
+      logAtMs = now + REFUSAL_LOG_MS;
+      options.onRefused(outcome, thrown);
+    } else if (now >= logAtMs) {
+      logAtMs = now + REFUSAL_LOG_MS;
+      options.onStillRefusing(refusalsInRow);
+    }
+  }
+
+  function hold(promise: PromiseLike<unknown>): void {
+    promised = true;
+    const settled = (outcome: unknown, thrown: boolean) => {
+      promised = false;
+      if (ended) return;
+      if (!thrown && accepted(outcome)) accept();
+      else refuse(outcome, thrown);
+      if (!paused()) options.onResume();
+    };
+    promise.then((outcome) => settled(outcome, false), (reason) => settled(reason, true));
+  }
+
+  function paused(): boolean {
+    if (resumeAtMs === 0) return false;
+    if (performance.now() < resumeAtMs) return true;
+    // A program that polls without a pause never lets the timer run.
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    resumeAtMs = 0;
+    return false;
+  }
+
+  /** Hands over the message at `at`; true: it was processed, and the next may follow. */
+  function deliver(handler: RcmReceiverCallback): boolean {
+    const word = at * descriptor.words;
+    const unit = words[word + descriptor.unit]!;
+    const args = words[word + descriptor.args]!;
+    const sqn = floats[at * descriptor.floats + descriptor.sqn]!;
+    const view = log.view(unit, words[word + descriptor.length]!);
+    cursor.point(unit, words[word + descriptor.stream]!, args);
+    sqnLast = sqn;
+    let outcome: unknown;
+    inHandler = true;
+    try {
+      outcome = handler.onMessage(copy ? view.slice() : view, sqn, args >>> 16, cursor);
+    } catch (error) {
+      inHandler = false;
+      if (!ended) refuse(error, true);
+      return false;
+    }
+    inHandler = false;
+    if (accepted(outcome)) {
+      accept();
+      return true;
+    }
+    if (isPromise(outcome)) hold(outcome);
+    else if (!ended) refuse(outcome, false);
+    return false;
+  }
+
+  return {
+    run(limit, deadlineMs) {
+      if (callback === null || inHandler || promised || ended || paused()) return 0;
+      let given = 0;
+      let step = clockStep;
+      let stepBegan = deadlineMs === Infinity ? 0 : performance.now();
+      while (given < limit && fill(limit - given)) {
+        if (!deliver(callback)) {
+          if (promised) given += 1;
+          break;
+        }
+        given += 1;
+        if (ended) break;
+        step -= 1;
+        if (step > 0 || deadlineMs === Infinity) continue;
+        const now = performance.now();
+        clockStep = now - stepBegan < CLOCK_STEP_QUICK_MS
+          ? Math.min(clockStep * 2, CLOCK_STEP_MAX)
+          : 1;
+        if (now >= deadlineMs) break;
+        step = clockStep;
+        stepBegan = now;
+      }
+      return given;
+    },
+    take() {
+      if (taken) this.release();
+      if (ended || !fill(batchMax)) return null;
+      const word = at * descriptor.words;
+      const unit = words[word + descriptor.unit]!;
+      const args = words[word + descriptor.args]!;
+      sqnLast = floats[at * descriptor.floats + descriptor.sqn]!;
+      cursor.point(unit, words[word + descriptor.stream]!, args);
+      taken = true;
+      const data = log.view(unit, words[word + descriptor.length]!).slice();
+      return plainMessage(data, sqnLast, args >>> 16, cursor);
+    },
+    release() {
+      if (!taken) return;
+      taken = false;
+      accept();
+    },
+    settle() {
+      if (processed === 0) return;
+      const told = processed;
+      const rest = count - at;
+      processed = 0;
+      at = 0;
+      // The rest of the batch is handed out again: the native side counts from what is processed.
+      count = Math.max(0, drain(context, told, rest));
+    },
+    held: () => promised || paused(),
+    entered: () => inHandler,
+    lastSqn: () => sqnLast,
+    refusals: () => refusalsTotal,
+    end() {
+      ended = true;
+      if (timer !== null) clearTimeout(timer);
+      timer = null;
+    },
+  };
+}
+
+function accepted(outcome: unknown): boolean {
+  return outcome === undefined || outcome === 0 || outcome === null;
+}
+
+function isPromise(outcome: unknown): outcome is PromiseLike<unknown> {
+  return typeof outcome === "object" && outcome !== null &&
+    typeof (outcome as { then?: unknown }).then === "function";
+}
