@@ -58,6 +58,7 @@ pub const ChunkPool = struct {
     pub const Options = struct {
         /// Start of the region, at a multiple of `limits.page_bytes`.
         base: [*]u8,
+        /// At most `limits.region_bytes_max`: larger values are the caller's to refuse.
         bytes: u64,
         /// Power of two, `limits.chunk_bytes_min`..`limits.chunk_bytes_max`; `bytes` is a multiple.
         chunk_bytes: u32,
@@ -68,6 +69,7 @@ pub const ChunkPool = struct {
         assert(options.chunk_bytes >= limits.chunk_bytes_min);
         assert(options.chunk_bytes <= limits.chunk_bytes_max);
         assert(options.bytes % options.chunk_bytes == 0 and options.bytes > 0);
+        assert(options.bytes <= limits.region_bytes_max);
         assert(options.bytes / options.chunk_bytes <= limits.pool_chunks_max);
         assert(@intFromPtr(options.base) % limits.page_bytes == 0);
         const count: u32 = @intCast(options.bytes / options.chunk_bytes);
