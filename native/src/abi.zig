@@ -1,8 +1,10 @@
-//! Everything that both languages see: structs in mapped memory, codes, and the numbers that bound them.
+//! Everything that both languages see: structs in mapped memory, codes, and the numbers that bound
+//! them.
 //!
-//! The generator (`zig build abi`) walks `shared_structs`, `shared_enums` and `constants` and writes
-//! `src/native/abi.ts`; the hash over names, types and offsets is compared at load, so a library and a
-//! TypeScript side that do not fit are a clear error. Nothing here is kept in step by hand.
+//! The generator (`zig build abi`) walks `shared_structs`, `shared_enums` and `constants` and
+//! writes `src/native/abi.ts`; the hash over names, types and offsets is compared at load, so a
+//! library and a TypeScript side that do not fit are a clear error. Nothing here is kept in step by
+//! hand.
 
 const std = @import("std");
 const record = @import("order/record.zig");

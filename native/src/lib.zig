@@ -1,11 +1,13 @@
-//! The exported functions of `librcm.so`: thin, over handles, numbers and pointers. Nothing panics across the
-//! boundary on bad input: every handle, length and index is checked here, and the answer is a code.
+//! The exported functions of `librcm.so`: thin, over handles, numbers and pointers. Nothing panics
+//! across the boundary on bad input: every handle, length and index is checked here, and the answer
+//! is a code.
 //!
-//! Negative results of set-up calls are minus an `abi.ErrorCode`; `rcm_last_error` has the words. Traffic calls
-//! answer an `abi.Status`. A handle of something that was closed answers STOPPED (traffic) or STATE (set-up).
+//! Negative results of set-up calls are minus an `abi.ErrorCode`; `rcm_last_error` has the words.
+//! Traffic calls answer an `abi.Status`. A handle of something that was closed answers STOPPED
+//! (traffic) or STATE (set-up).
 //!
-//! Threads: a context is started, drained and closed by one JavaScript thread. Sending calls of one transmitter or
-//! allocator are one thread's; different ones may be called by different threads.
+//! Threads: a context is started, drained and closed by one JavaScript thread. Sending calls of one
+//! transmitter or allocator are one thread's; different ones may be called by different threads.
 
 const std = @import("std");
 const abi = @import("abi.zig");

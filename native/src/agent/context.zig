@@ -1,8 +1,10 @@
-//! A started context: its memory, sockets, agents and threads. Made by `start`, ended by `drain` and `close`.
+//! A started context: its memory, sockets, agents and threads. Made by `start`, ended by `drain`
+//! and `close`.
 //!
-//! Threads (`Threading`): `shared` runs all agents on one native thread, `dedicated` the send agents on one and the
-//! receive agent on another, `inline` on whoever calls `work`. An agent's token says who runs it at a moment, so
-//! that the caller of `send` can run a send agent itself (`AsynchronousRms: 0`).
+//! Threads (`Threading`): `shared` runs all agents on one native thread, `dedicated` the send
+//! agents on one and the receive agent on another, `inline` on whoever calls `work`. An agent's
+//! token says who runs it at a moment, so that the caller of `send` can run a send agent itself
+//! (`AsynchronousRms: 0`).
 //!
 //! JavaScript is woken through `armed` and a waker, once for a batch; it is never called.
 
@@ -306,7 +308,8 @@ pub const Context = struct {
             if (done or now_ns >= self.drain_until_ns) self.close_tx(now_ns);
         }
         if (self.channels.len == 0) self.tx_closed.store(true, .release);
-        // The receiver acknowledges until its own senders are done: it may be its own sender's receiver.
+        // The receiver acknowledges until its own senders are done: it may be its own sender's
+        // receiver.
         if (role != .tx and self.tx_closed.load(.acquire) and !self.rx_closed.load(.acquire)) {
             if (self.rx) |rx| {
                 rx.token.take();

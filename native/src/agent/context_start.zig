@@ -81,7 +81,8 @@ fn random_seed(salt: u64) u64 {
     return std.mem.readInt(u64, &bytes, .little) ^ salt;
 }
 
-/// Start time in ms in the high bits, random in the low ones: a later start has a higher one, also after a wipe.
+/// Start time in ms in the high bits, random in the low ones: a later start has a higher one, also
+/// after a wipe.
 fn connection_id(last: u64) u64 {
     const random_bits = 11;
     const low = random_seed(0) & ((1 << random_bits) - 1);
@@ -290,7 +291,9 @@ fn open_repair(
 ) StartError!udp.Endpoint {
     const o = self.o();
     if (p.repairFd >= 0) {
-        return .{ .fd = p.repairFd, .address = .init(self.ip, o.repairPort) };
+        // The caller's stays the caller's: a start that fails may be tried again with it.
+        const copy = udp.duplicate(p.repairFd, failure) catch return error.Socket;
+        return .{ .fd = copy, .address = .init(self.ip, o.repairPort) };
     }
     const opened = if (o.repairPort != 0)
         udp.open_repair_fixed(self.ip, o.repairPort, failure)

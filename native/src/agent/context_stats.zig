@@ -1,5 +1,6 @@
-//! Puts the statistics of a context together (`rcm_stats`): a snapshot for `src/observe/statistics.ts`.
-//! Each agent is read while its token is held, so its numbers fit together.
+//! Puts the statistics of a context together (`rcm_stats`): a snapshot for
+//! `src/observe/statistics.ts`. Each agent is read while its token is held, so its numbers fit
+//! together.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");

@@ -1,6 +1,7 @@
-//! Loses, doubles and delays datagrams on purpose: for the demo and for tests of real processes, where the kernel
-//! has no such device. It stands between the socket and the protocol of one agent and is off unless asked for.
-//! A joined receive buffer is taken apart, so that single datagrams of a batch are hit.
+//! Loses, doubles and delays datagrams on purpose: for the demo and for tests of real processes,
+//! where the kernel has no such device. It stands between the socket and the protocol of one agent
+//! and is off unless asked for. A joined receive buffer is taken apart, so that single datagrams of
+//! a batch are hit.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -130,7 +131,8 @@ pub const Injector = struct {
         return at;
     }
 
-    /// Length of the first datagram of a joined buffer by its header; all of it when that makes no sense.
+    /// Length of the first datagram of a joined buffer by its header; all of it when that makes no
+    /// sense.
     fn first_length(bytes: []align(8) const u8) usize {
         if (bytes.len < frame.header_bytes) return bytes.len;
         const h: *const frame.Header = @ptrCast(bytes.ptr);

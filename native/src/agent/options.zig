@@ -1,5 +1,5 @@
-//! What TypeScript hands over when a context starts: the resolved configuration as JSON, after templates,
-//! defaults and validation (`src/plan.ts` writes it). Names here are the names there.
+//! What TypeScript hands over when a context starts: the resolved configuration as JSON, after
+//! templates, defaults and validation (`src/plan.ts` writes it). Names here are the names there.
 
 const std = @import("std");
 

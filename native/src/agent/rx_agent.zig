@@ -1,4 +1,5 @@
-//! The receive agent of a context: its sockets, its `Receiver`, and the ordered log that JavaScript drains.
+//! The receive agent of a context: its sockets, its `Receiver`, and the ordered log that JavaScript
+//! drains.
 
 const std = @import("std");
 const assert = @import("../assert.zig").assert;
@@ -16,9 +17,9 @@ const Token = @import("token.zig").Token;
 const receives_per_step = 8;
 const sends_per_step = 64;
 pub const image_bytes = 2048;
-/// An empty receive costs a system call: the control socket, where little comes, is looked at this often while
-/// the data sockets are polled.
-const control_every = 16;
+/// An empty receive costs a system call: the control socket, where little comes, is looked at this
+/// often while the data sockets are polled.
+const control_every_ns = 5 * clock.ns_per_us;
 const drops_every_ns = 1000 * clock.ns_per_ms;
 
 pub const DataSocket = struct {
@@ -39,7 +40,7 @@ pub const RxAgent = struct {
     image: []align(8) u8,
     /// By stream: the number that the program gets next. The consumer's.
     delivered_next: []u64 = &.{},
-    turn: u32 = 0,
+    control_due_ns: u64 = 0,
     first_socket: u32 = 0,
     datagrams_bytes: u64 = 0,
     receives: u64 = 0,
@@ -76,8 +77,8 @@ pub const RxAgent = struct {
         }
         // Each step begins at another socket, so that a busy one does not come first for ever.
         self.first_socket = (self.first_socket + 1) % @max(1, count);
-        self.turn +%= 1;
-        if (work == 0 or self.turn % control_every == 0) {
+        if (now_ns >= self.control_due_ns) {
+            self.control_due_ns = now_ns + control_every_ns;
             work += self.receive(now_ns, self.control.fd);
         }
         if (self.injector) |*inj| {

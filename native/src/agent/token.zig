@@ -1,13 +1,15 @@
-//! Who runs an agent's state machine at this moment. Any thread may run any agent (the native thread, the caller
-//! of `send`, an inline `poll`), one at a time; nobody waits on a message's path: who does not get the token
-//! leaves the work to the one who has it, and that one looks once more after giving it back.
+//! Who runs an agent's state machine at this moment. Any thread may run any agent (the native
+//! thread, the caller of `send`, an inline `poll`), one at a time; nobody waits on a message's
+//! path: who does not get the token leaves the work to the one who has it, and that one looks once
+//! more after giving it back.
 
 const std = @import("std");
 const assert = @import("../assert.zig").assert;
 
 pub const Token = struct {
     word: std.atomic.Value(u32) align(64) = .init(0),
-    /// Somebody needs the agent for a rare call (room, statistics) and spins for it: do not take it again at once.
+    /// Somebody needs the agent for a rare call (room, statistics) and spins for it: do not take it
+    /// again at once.
     wanted: std.atomic.Value(u32) = .init(0),
 
     pub inline fn try_take(self: *Token) bool {

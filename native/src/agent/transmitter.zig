@@ -1,8 +1,9 @@
-//! The producer's side of a transmitter: memory from the arena, numbers from the windows, `WOULD_BLOCK`.
+//! The producer's side of a transmitter: memory from the arena, numbers from the windows,
+//! `WOULD_BLOCK`.
 //!
-//! Runs in the thread that calls `send`. Everything that a message needs is there when `send` answers 0: bytes in
-//! the arena, a node in the window, `written` moved. No system call but the one that sends the datagram, and that
-//! one only where `AsynchronousRms` is 0.
+//! Runs in the thread that calls `send`. Everything that a message needs is there when `send`
+//! answers 0: bytes in the arena, a node in the window, `written` moved. No system call but the one
+//! that sends the datagram, and that one only where `AsynchronousRms` is 0.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -19,7 +20,8 @@ const ChunkPool = pool_file.ChunkPool;
 const Bump = pool_file.Bump;
 const header_bytes = limits.message_header_bytes;
 
-/// A `sendto` costs about this long here: messages that come faster go together (docs/decisions.md).
+/// A `sendto` costs about this long here: messages that come faster go together
+/// (docs/decisions.md).
 const send_cost_ns = 3 * clock.ns_per_us;
 
 /// Memory for messages of one producing thread (`getAllocator`).
@@ -123,7 +125,8 @@ pub const Transmitter = struct {
 
     // ---------------------------------------------------------------- send
 
-    /// Sends what was written into the reservation of `a`. A refused one stays and may be sent again.
+    /// Sends what was written into the reservation of `a`. A refused one stays and may be sent
+    /// again.
     pub fn send(self: *Transmitter, a: *Allocator, length: u32, partition: u32, arg: u32) Status {
         if (arg > std.math.maxInt(u16)) return .bad_argument;
         if (!a.is_reserved or length > a.size) return .bad_argument;
@@ -196,8 +199,9 @@ pub const Transmitter = struct {
         self.send_now(c);
     }
 
-    /// `AsynchronousRms: 0`: the datagram leaves in the caller's thread, unless one left so recently that waiting
-    /// for company costs less than another system call; whoever comes next takes it along.
+    /// `AsynchronousRms: 0`: the datagram leaves in the caller's thread, unless one left so
+    /// recently that waiting for company costs less than another system call; whoever comes next
+    /// takes it along.
     fn send_now(self: *Transmitter, c: *TxChannel) void {
         if (c.token.try_take()) {
             const now_ns = clock.monotonic_ns();

@@ -1,7 +1,7 @@
 //! One sending window with its sockets: the send agent of a (topic, partition).
 //!
-//! Whoever holds the token runs it: the native thread, or the caller of `send` (`AsynchronousRms: 0`), or an inline
-//! `poll`. A run that a socket does not take now is kept and tried again first.
+//! Whoever holds the token runs it: the native thread, or the caller of `send` (`AsynchronousRms:
+//! 0`), or an inline `poll`. A run that a socket does not take now is kept and tried again first.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -18,6 +18,8 @@ const image_bytes = 65536;
 /// Bounds of one step, so that nobody who shares the thread waits long.
 const receives_per_step = 32;
 const runs_per_step = 4;
+/// An empty receive costs a system call: with credit left, acknowledgements can wait this long.
+const receive_every_ns = 5 * clock.ns_per_us;
 
 pub const TxChannel = struct {
     token: Token = .{},
@@ -40,6 +42,7 @@ pub const TxChannel = struct {
     want_ack: std.atomic.Value(bool) = .init(false),
     /// Set by the producer, read by the agent: the send flag of messages to come.
     send_flag: std.atomic.Value(bool) = .init(true),
+    receive_due_ns: u64 = 0,
     send_failures: u64 = 0,
     last_errno: u16 = 0,
     told_gso: bool = false,
@@ -65,7 +68,11 @@ pub const TxChannel = struct {
 
     /// One step of the agent; the caller holds the token. The work count.
     pub fn step(self: *TxChannel, now_ns: u64) u32 {
-        var work = self.receive(now_ns);
+        var work: u32 = 0;
+        if (now_ns >= self.receive_due_ns or self.sender.credit() == 0) {
+            self.receive_due_ns = now_ns + receive_every_ns;
+            work += self.receive(now_ns);
+        }
         self.sender.send_flag = self.send_flag.load(.monotonic);
         if (self.want_ack.load(.monotonic)) {
             self.want_ack.store(false, .monotonic);
@@ -165,7 +172,8 @@ pub const TxChannel = struct {
         });
     }
 
-    /// Whether a step would find something to do without a datagram coming in. Any thread (racy, for sleeping).
+    /// Whether a step would find something to do without a datagram coming in. Any thread (racy,
+    /// for sleeping).
     pub fn has_work(self: *TxChannel) bool {
         if (self.want_ack.load(.monotonic)) return true;
         return self.sender.has_new_data() and self.pending_bytes == 0;

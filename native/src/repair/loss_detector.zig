@@ -1,10 +1,11 @@
 //! What a stream has beyond its contiguous end, the gaps before it, and when to ask for them.
 //!
-//! Datagrams that arrive too early are held as copies in the receive memory, in a list ordered by position. The
-//! gaps are what lies between `next` (the contiguous end), the held ones, and the position that the sender
-//! announced. Each gap has a timer: a short random back-off at first (scaled by the group's size, so that many
-//! receivers that lost the same datagram do not ask at once), then retries that double. A gap that is split by a
-//! late arrival keeps its timer on both sides. Bounded: so many held datagrams for a context, so many bytes.
+//! Datagrams that arrive too early are held as copies in the receive memory, in a list ordered by
+//! position. The gaps are what lies between `next` (the contiguous end), the held ones, and the
+//! position that the sender announced. Each gap has a timer: a short random back-off at first
+//! (scaled by the group's size, so that many receivers that lost the same datagram do not ask at
+//! once), then retries that double. A gap that is split by a late arrival keeps its timer on both
+//! sides. Bounded: so many held datagrams for a context, so many bytes.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -42,6 +43,8 @@ pub const Held = struct {
 pub const HoldingPool = struct {
     entries: []Held,
     free_first: u32,
+    /// Entries from here on were never used: their memory is not touched before it is needed.
+    fresh: u32 = 0,
     used: u32 = 0,
     used_bytes: u64 = 0,
     bytes_max: u64,
@@ -54,11 +57,9 @@ pub const HoldingPool = struct {
         bytes_max: u64,
     ) !HoldingPool {
         const entries = try gpa.alloc(Held, limits.held_datagrams_max);
-        for (entries, 0..) |*e, i| e.next = @intCast(i + 1);
-        entries[entries.len - 1].next = none;
         return .{
             .entries = entries,
-            .free_first = 0,
+            .free_first = none,
             .bytes_max = bytes_max,
             .pool = pool,
             .bump = pool_file.Bump.init(pool) orelse return error.OutOfMemory,
@@ -71,16 +72,16 @@ pub const HoldingPool = struct {
     }
 
     fn take(self: *HoldingPool, datagram: []const u8) ?u32 {
-        if (self.free_first == none) return null;
+        if (self.free_first == none and self.fresh == self.entries.len) return null;
         if (self.used_bytes + datagram.len > self.bytes_max) return null;
         var offset: u64 = 0;
         if (datagram.len > 0) {
             offset = self.bump.alloc(datagram.len, 8) orelse return null;
             @memcpy(self.pool.slice(offset, datagram.len), datagram);
         }
-        const at = self.free_first;
+        const at = if (self.free_first != none) self.free_first else self.fresh;
         const e = &self.entries[at];
-        self.free_first = e.next;
+        if (self.free_first != none) self.free_first = e.next else self.fresh += 1;
         self.used += 1;
         self.used_bytes += datagram.len;
         e.offset = offset;
@@ -154,7 +155,8 @@ pub const LossDetector = struct {
         return .held;
     }
 
-    /// The last entry that begins at or below `begin`; searched from the nearer end, which is nearly always it.
+    /// The last entry that begins at or below `begin`; searched from the nearer end, which is
+    /// nearly always it.
     fn place(self: *const LossDetector, hp: *HoldingPool, begin: Position) u32 {
         if (self.first == none) return none;
         if (begin.less(hp.entries[self.first].begin)) return none;
@@ -295,8 +297,8 @@ pub const LossDetector = struct {
         gap.due_ns = now_ns + retry;
     }
 
-    /// Something of the first gap arrived: it is being repaired, so the next request can wait its full time, and
-    /// the doubling starts again.
+    /// Something of the first gap arrived: it is being repaired, so the next request can wait its
+    /// full time, and the doubling starts again.
     pub fn progressed(self: *LossDetector, hp: *HoldingPool, now_ns: u64, timing: Timing) ?u64 {
         const gap = if (self.first == none) &self.tail_gap else &hp.entries[self.first].gap;
         if (gap.due_ns == 0 or gap.asked_ns == 0) return null;

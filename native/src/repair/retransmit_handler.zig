@@ -6,8 +6,9 @@
 //! - *budget*: a token bucket in bytes for all repairs together, and a share of it for each receiver;
 //! - *a bounded queue*: what does not fit is dropped and asked for again.
 //!
-//! The first request of a range is answered to the group (others have probably lost it too); from the second
-//! request on the answer goes to the receiver that asks. Pure state: time comes in as an argument.
+//! The first request of a range is answered to the group (others have probably lost it too); from
+//! the second request on the answer goes to the receiver that asks. Pure state: time comes in as an
+//! argument.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");

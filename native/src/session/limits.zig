@@ -1,5 +1,5 @@
-//! Bounds and times of the protocol: sessions, repair, flow control. Times that a user can set are in the
-//! configuration; these follow from what was measured (`docs/decisions.md`).
+//! Bounds and times of the protocol: sessions, repair, flow control. Times that a user can set are
+//! in the configuration; these follow from what was measured (`docs/decisions.md`).
 
 const std = @import("std");
 const base = @import("../limits.zig");
@@ -28,7 +28,8 @@ pub const gso_segments_max = 64;
 pub const gso_bytes_max = 65507;
 /// Smallest message with its header: bounds what a number can jump by in one window.
 pub const messages_per_datagram_max = 65536 / 8;
-/// What a full datagram of the smallest messages takes in the log at most is more; of usual ones, this.
+/// What a full datagram of the smallest messages takes in the log at most is more; of usual ones,
+/// this.
 pub const log_bytes_per_datagram = 8 * 1024;
 
 // ---- session

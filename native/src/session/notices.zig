@@ -1,6 +1,6 @@
-//! Events and log lines on their way from the protocol to JavaScript: a bounded ring with one writer (whoever
-//! holds the agent) and one reader (the thread of the factory). A full ring drops the newest and counts it:
-//! the protocol never waits for somebody who reads logs.
+//! Events and log lines on their way from the protocol to JavaScript: a bounded ring with one
+//! writer (whoever holds the agent) and one reader (the thread of the factory). A full ring drops
+//! the newest and counts it: the protocol never waits for somebody who reads logs.
 
 const std = @import("std");
 const abi = @import("../abi.zig");

@@ -1,8 +1,9 @@
-//! The receivers of one sending window: who is connected, what each has acknowledged, and who holds the window.
+//! The receivers of one sending window: who is connected, what each has acknowledged, and who holds
+//! the window.
 //!
-//! A receiver *holds* when the window may not move past what it acknowledged: every connected one, one that was
-//! just confirmed (for a moment, until its first ACK), and one that the configuration names, for the first
-//! `AckTimeoutMilli` of a connection (protocol.md, "Flow control").
+//! A receiver *holds* when the window may not move past what it acknowledged: every connected one,
+//! one that was just confirmed (for a moment, until its first ACK), and one that the configuration
+//! names, for the first `AckTimeoutMilli` of a connection (protocol.md, "Flow control").
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -81,7 +82,8 @@ pub const Peers = struct {
         return null;
     }
 
-    /// The entry of a receiver that answers; a place of one that is gone is used again when the table is full.
+    /// The entry of a receiver that answers; a place of one that is gone is used again when the
+    /// table is full.
     pub fn find_or_add(self: *Peers, id: u16, name: []const u8) ?*Peer {
         if (self.find(id)) |p| return p;
         if (self.count < self.list.len) return self.add(id, name, false);

@@ -1,6 +1,6 @@
 //! Deliberate bugs that show that the checkers bite. They exist only in the simulator's build
-//! (`build_options.mutants`); in the library every `on` is false at compile time and the branch vanishes.
-//! `sim --mutants` switches them on one after another, and each must be caught.
+//! (`build_options.mutants`); in the library every `on` is false at compile time and the branch
+//! vanishes. `sim --mutants` switches them on one after another, and each must be caught.
 
 const build_options = @import("build_options");
 

@@ -235,6 +235,14 @@ pub fn set_ttl(fd: i32, ttl: u8) u16 {
     return set_int(fd, linux.SOL.IP, linux.IP.TTL, @max(ttl, 1));
 }
 
+/// Another descriptor of the same socket.
+pub fn duplicate(fd: i32, failure: *Failure) OpenError!i32 {
+    const result = linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0);
+    if (errno_of(result) == 0) return @intCast(result);
+    failure.set_errno(errno_of(result), "cannot duplicate the descriptor of a socket", .{});
+    return error.Refused;
+}
+
 pub fn close(fd: i32) void {
     assert(fd >= 0);
     _ = linux.close(fd); // Nothing is to be done about an error: the descriptor is gone either way.

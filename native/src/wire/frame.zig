@@ -1,15 +1,17 @@
 //! The datagrams of RCM: one file for every layout, one `decode` for each kind.
 //!
-//! A datagram is a 32-byte header and a body, little-endian, its length a multiple of 8. The header names the
-//! stream (who sends it: a context or a tier, and its id; and the transport, that is topic and partition) and the
-//! connection, a 53-bit number that orders the starts of a sender. What follows depends on the type:
+//! A datagram is a 32-byte header and a body, little-endian, its length a multiple of 8. The header
+//! names the stream (who sends it: a context or a tier, and its id; and the transport, that is
+//! topic and partition) and the connection, a 53-bit number that orders the starts of a sender.
+//! What follows depends on the type:
 //!
 //!     sender -> receivers:   SYN, CONFIRM, DATA, FRAGMENT, HEARTBEAT, FILL, RST
 //!     receiver -> sender:    SYN_REPLY, ACK, NAK, RST
 //!
-//! Nothing read from the network is used before it was checked here: lengths, version, type, ids, ranges, sums
-//! without overflow. `decode_header` tells why a datagram was refused, and the caller counts it. The document
-//! `docs/protocol.md` has the same tables in words; the Wireshark dissector follows them.
+//! Nothing read from the network is used before it was checked here: lengths, version, type, ids,
+//! ranges, sums without overflow. `decode_header` tells why a datagram was refused, and the caller
+//! counts it. The document `docs/protocol.md` has the same tables in words; the Wireshark dissector
+//! follows them.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -37,8 +39,9 @@ pub const Type = enum(u8) {
     nak = 8,
     rst = 9,
     fill = 10,
-    // 32..40 are the tier's: SQN, SQN_ACK, SQN_NAK, COMMIT, PREPARE, PROMISE, REFUSE, JOIN, JOIN_REPLY. They carry
-    // epoch (number, id) and sqns in their bodies and are refused as unknown until the tier exists.
+    // 32..40 are the tier's: SQN, SQN_ACK, SQN_NAK, COMMIT, PREPARE, PROMISE, REFUSE, JOIN,
+    // JOIN_REPLY. They carry epoch (number, id) and sqns in their bodies and are refused as unknown
+    // until the tier exists.
 };
 
 pub const Flags = packed struct(u8) {
@@ -52,7 +55,8 @@ pub const Flags = packed struct(u8) {
     repair: bool = false,
     /// SYN: the sender has no first number yet and asks what receivers expect (`IsHandshake`).
     handshake: bool = false,
-    /// ACK, SYN_REPLY: acknowledges what was processed (manual acknowledgement, tier), not what was logged.
+    /// ACK, SYN_REPLY: acknowledges what was processed (manual acknowledgement, tier), not what was
+    /// logged.
     mandatory: bool = false,
     reserved: u2 = 0,
 };
@@ -101,7 +105,8 @@ pub const FragmentHeader = extern struct {
     reserved: u32 = 0,
 };
 
-/// A place in a stream: fragment `frag` of message `msg`; a message that is not in fragments is fragment 0.
+/// A place in a stream: fragment `frag` of message `msg`; a message that is not in fragments is
+/// fragment 0.
 pub const Position = struct {
     msg: u64,
     frag: u32 = 0,
@@ -164,7 +169,8 @@ pub const Confirm = extern struct {
     /// HEARTBEAT, FILL and RST of the sender quote it.
     stream_token: u64,
     epoch: Epoch,
-    /// Lowest number that can still be repaired; a receiver below it has lost [its position, first).
+    /// Lowest number that can still be repaired; a receiver below it has lost [its position,
+    /// first).
     first: u64,
     announced: u64,
     receiver: u16,
@@ -210,7 +216,8 @@ pub const Range = extern struct {
     }
 };
 
-/// header.number: the number that the receiver expects next. `count` ranges follow, half open, ascending.
+/// header.number: the number that the receiver expects next. `count` ranges follow, half open,
+/// ascending.
 pub const Nak = extern struct {
     session_token: u64,
     receiver: u16,
@@ -220,7 +227,8 @@ pub const Nak = extern struct {
 };
 
 pub const RstReason = enum(u32) {
-    /// Sender to receiver: this session is not (any more) known; answer the next SYN, or this, with a SYN_REPLY.
+    /// Sender to receiver: this session is not (any more) known; answer the next SYN, or this, with
+    /// a SYN_REPLY.
     unknown_session = 1,
     /// Either way: I stop now.
     closed = 2,
@@ -252,7 +260,8 @@ pub const Fill = extern struct {
     pad: u32 = 0,
 };
 
-/// Behind the body of a sealed datagram; `instance` and `counter` make the nonce unique under the derived key.
+/// Behind the body of a sealed datagram; `instance` and `counter` make the nonce unique under the
+/// derived key.
 pub const SealTrailer = extern struct {
     instance: u64,
     counter: u64,
@@ -337,8 +346,8 @@ pub const Decoded = union(enum) {
     refused: Refusal,
 };
 
-/// Checks everything about a datagram that does not depend on a session. `bytes` is one datagram, or what is
-/// left of a joined buffer: only `header.length` of it belongs to this datagram.
+/// Checks everything about a datagram that does not depend on a session. `bytes` is one datagram,
+/// or what is left of a joined buffer: only `header.length` of it belongs to this datagram.
 pub fn decode_header(bytes: []const u8, cluster: u16) Decoded {
     if (bytes.len < header_bytes) return .{ .refused = .bad_length };
     if (!std.mem.isAligned(@intFromPtr(bytes.ptr), 8)) return .{ .refused = .bad_length };
@@ -491,7 +500,8 @@ pub fn decode_fill(h: *const Header) ?*const Fill {
 
 pub const Fragment = struct { head: *const FragmentHeader, payload: []const u8, count: u32 };
 
-/// Fragments below this would make a message of 1 GiB take more than a fragment number can count in practice.
+/// Fragments below this would make a message of 1 GiB take more than a fragment number can count in
+/// practice.
 pub const fragment_bytes_min = 256;
 
 pub fn decode_fragment(h: *const Header) ?Fragment {
@@ -509,8 +519,8 @@ pub fn decode_fragment(h: *const Header) ?Fragment {
 
 pub const Message = struct { head: *const MessageHeader, payload: []const u8 };
 
-/// Walks the messages of a DATA datagram; stops at padding. `next` gives null at the end, and `broken` tells
-/// whether that was a clean end.
+/// Walks the messages of a DATA datagram; stops at padding. `next` gives null at the end, and
+/// `broken` tells whether that was a clean end.
 pub const MessageIterator = struct {
     bytes: []const u8,
     at: usize = 0,
@@ -560,7 +570,8 @@ pub fn name_copy(name: []const u8) [64]u8 {
     return out;
 }
 
-/// Starts a datagram of a fixed body in `buffer`; the caller fills the body and ends with `Sealer.finish`.
+/// Starts a datagram of a fixed body in `buffer`; the caller fills the body and ends with
+/// `Sealer.finish`.
 pub fn begin(comptime T: type, buffer: []align(8) u8, head: Header) *T {
     assert(buffer.len >= header_bytes + @sizeOf(T));
     const h: *Header = @ptrCast(buffer.ptr);

@@ -1,6 +1,7 @@
-//! Builds DATA and FRAGMENT datagrams straight from the sender's arena: messages that lie one after another there
-//! are copied into the datagram at once, with their headers, because the arena keeps them in wire form.
-//! The same function serves new data and repairs: a datagram is made from numbers, never remembered.
+//! Builds DATA and FRAGMENT datagrams straight from the sender's arena: messages that lie one after
+//! another there are copied into the datagram at once, with their headers, because the arena keeps
+//! them in wire form. The same function serves new data and repairs: a datagram is made from
+//! numbers, never remembered.
 
 const std = @import("std");
 const frame = @import("frame.zig");
@@ -29,8 +30,9 @@ pub const Packer = struct {
         skip_unsent: bool = false,
     };
 
-    /// One datagram of what lies in [at, limit); `limit` is a message boundary or inside the first message.
-    /// Padded to full length when more follows, so that a run of datagrams has one segment size.
+    /// One datagram of what lies in [at, limit); `limit` is a message boundary or inside the first
+    /// message. Padded to full length when more follows, so that a run of datagrams has one segment
+    /// size.
     pub fn build(
         self: *Packer,
         window: *const SendingWindow,
@@ -110,7 +112,8 @@ pub const Packer = struct {
     ) Position {
         var filled: u32 = frame.header_bytes;
         var msg = at.msg;
-        // [run_start, run_end) of the arena is copied at once when the next message does not continue it.
+        // [run_start, run_end) of the arena is copied at once when the next message does not
+        // continue it.
         var run_start: u64 = 0;
         var run_end: u64 = 0;
         const skip = layout.flag_lost | (if (skip_unsent) layout.flag_unsent else 0);

@@ -1,10 +1,11 @@
 //! Authentication and encryption of datagrams with a group key (`GroupKey`, optional).
 //!
-//! Every sender of datagrams has a key of its own: HKDF-SHA256 over the group key, who sends (direction, stream,
-//! receiver) and an instance number that is never used twice (the connection id of a sender; a random number of
-//! each start of a receiver). Under it a counter makes each nonce unique, so two processes that share the group key
-//! can never meet on a nonce. The header is authenticated, the body is encrypted (Aegis128L, RFC-draft AEGIS).
-//! A datagram that was recorded and played again is refused by a sliding window over the counter.
+//! Every sender of datagrams has a key of its own: HKDF-SHA256 over the group key, who sends
+//! (direction, stream, receiver) and an instance number that is never used twice (the connection id
+//! of a sender; a random number of each start of a receiver). Under it a counter makes each nonce
+//! unique, so two processes that share the group key can never meet on a nonce. The header is
+//! authenticated, the body is encrypted (Aegis128L, RFC-draft AEGIS). A datagram that was recorded
+//! and played again is refused by a sliding window over the counter.
 
 const std = @import("std");
 const frame = @import("frame.zig");
@@ -102,7 +103,8 @@ fn nonce_of(instance: u64, counter: u64) [Aead.nonce_length]u8 {
     return nonce;
 }
 
-/// Which counters of one sender were seen: each is accepted once, and none that is older than the window.
+/// Which counters of one sender were seen: each is accepted once, and none that is older than the
+/// window.
 pub const ReplayWindow = struct {
     const width = 4096;
     top: u64 = 0,
