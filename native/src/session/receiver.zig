@@ -1,10 +1,12 @@
-//! The receiving side of a context: sessions with all senders, dispatch, acknowledgements, NAKs, silence. No I/O.
+//! The receiving side of a context: sessions with all senders, dispatch, acknowledgements, NAKs,
+//! silence. No I/O.
 //!
-//! A session is agreed in three steps. A sender announces itself (SYN, to all). The receiver answers with a random
-//! token and what it has (SYN_REPLY, to the sender's repair address). The sender quotes the token (CONFIRM) and
-//! gives two tokens of its own: one that this receiver's ACKs and NAKs must quote, and one that the sender's
-//! control frames quote. Only then does anything change: a datagram that somebody forged without seeing the
-//! traffic can neither start, move nor end a stream.
+//! A session is agreed in three steps. A sender announces itself (SYN, to all). The receiver
+//! answers with a random token and what it has (SYN_REPLY, to the sender's repair address). The
+//! sender quotes the token (CONFIRM) and gives two tokens of its own: one that this receiver's ACKs
+//! and NAKs must quote, and one that the sender's control frames quote. Only then does anything
+//! change: a datagram that somebody forged without seeing the traffic can neither start, move nor
+//! end a stream.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -482,7 +484,8 @@ pub const Receiver = struct {
         self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
     }
 
-    /// A stream that was given up is heard again: the session is agreed anew before it counts as alive.
+    /// A stream that was given up is heard again: the session is agreed anew before it counts as
+    /// alive.
     fn revive(self: *Receiver, now_ns: u64, s: *Stream) void {
         if (s.phase != .lost) return;
         self.challenge_again(now_ns, s);

@@ -1,11 +1,13 @@
 //! One sending window on the network: session, flow control, new data, repairs, heartbeats. No I/O.
 //!
-//! The producer writes messages into the window (`SendingWindow`); this machine moves `sent` over them, makes
-//! datagrams, and moves `acked` and `reclaimed` by what receivers answer. A driver (the engine or the simulator)
-//! hands it received datagrams (`on_datagram`) and time (`tick`), and takes datagrams out of it (`poll_send`) until
-//! there is none. Exactly one thread runs it at a time (the engine's token); the producer runs beside it.
+//! The producer writes messages into the window (`SendingWindow`); this machine moves `sent` over
+//! them, makes datagrams, and moves `acked` and `reclaimed` by what receivers answer. A driver (the
+//! engine or the simulator) hands it received datagrams (`on_datagram`) and time (`tick`), and
+//! takes datagrams out of it (`poll_send`) until there is none. Exactly one thread runs it at a
+//! time (the engine's token); the producer runs beside it.
 //!
-//! Phases: INIT -> HANDSHAKE (only with `IsHandshake` and a window without numbers) -> STARTED -> CLOSED.
+//! Phases: INIT -> HANDSHAKE (only with `IsHandshake` and a window without numbers) -> STARTED ->
+//! CLOSED.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -22,6 +24,8 @@ const layout = @import("../window/node.zig");
 const retransmit = @import("../repair/retransmit_handler.zig");
 const peers_file = @import("peers.zig");
 const notices_file = @import("notices.zig");
+const inbox = @import("sender_inbox.zig");
+const outbox = @import("sender_outbox.zig");
 
 const Peer = peers_file.Peer;
 const Peers = peers_file.Peers;
@@ -71,7 +75,8 @@ pub const Counters = struct {
     replayed: u64 = 0,
 };
 
-/// What the driver puts on the wire: a run of datagrams of one length (the last may be shorter), for one place.
+/// What the driver puts on the wire: a run of datagrams of one length (the last may be shorter),
+/// for one place.
 pub const Run = struct {
     /// null: the stream's own address (the group, or every address of the list).
     to: ?Address,
@@ -79,7 +84,8 @@ pub const Run = struct {
     segment_bytes: u32,
 };
 
-const Control = union(enum) {
+/// A frame to one receiver that waits to be sent.
+pub const Control = union(enum) {
     confirm: struct { peer: u16, token: u64, start: u64, frag: u32 },
     rst: struct { to: Address, token: u64, reason: frame.RstReason, receiver: u16 },
     heartbeat: struct { peer: u16 },
@@ -201,7 +207,7 @@ pub const Sender = struct {
         self.progress += 1;
     }
 
-    fn head(self: *const Sender, kind: frame.Type, n: u64, flags: frame.Flags) frame.Header {
+    pub fn head(self: *const Sender, kind: frame.Type, n: u64, flags: frame.Flags) frame.Header {
         var f = flags;
         f.tier = self.o.tier;
         f.sealed = self.sealer != null;
@@ -222,7 +228,7 @@ pub const Sender = struct {
     }
 
     /// A body of a fixed layout, finished after `fill` has written it.
-    fn put(
+    pub fn put(
         self: *Sender,
         comptime T: type,
         image: []align(8) u8,
@@ -257,234 +263,17 @@ pub const Sender = struct {
             self.counters.unknown_stream += 1;
             return;
         }
-        if (!self.authentic(h, bytes)) return;
+        if (!inbox.authentic(self, h, bytes)) return;
         self.dispatch(now_ns, from, h);
     }
 
     fn dispatch(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
         switch (frame.type_of(h) orelse return) {
-            .syn_reply => self.on_syn_reply(now_ns, from, h),
-            .ack => self.on_ack(now_ns, from, h),
-            .nak => self.on_nak(now_ns, from, h),
-            .rst => self.on_rst(now_ns, h),
+            .syn_reply => inbox.on_syn_reply(self, now_ns, from, h),
+            .ack => inbox.on_ack(self, now_ns, from, h),
+            .nak => inbox.on_nak(self, now_ns, from, h),
+            .rst => inbox.on_rst(self, now_ns, h),
             else => self.counters.refused[@backingInt(frame.Refusal.unknown_type)] += 1,
-        }
-    }
-
-    fn authentic(self: *Sender, h: *const frame.Header, bytes: []align(8) u8) bool {
-        const group_key = if (self.o.group_key) |*k| k else {
-            if (!h.flags().sealed) return true;
-            self.counters.unauthenticated += 1;
-            return false;
-        };
-        if (!h.flags().sealed) {
-            self.counters.unauthenticated += 1;
-            return false;
-        }
-        const trailer = frame.SealTrailer{
-            .instance = seal.trailer_of(h).instance,
-            .counter = seal.trailer_of(h).counter,
-            .tag = undefined,
-        };
-        const receiver: u16 = @truncate(trailer.instance);
-        const peer = self.peers.find(receiver);
-        const known = peer != null and peer.?.instance == trailer.instance;
-        const key = if (known) peer.?.key else seal.derive(group_key, .{
-            .direction = .from_receiver,
-            .tier = self.o.tier,
-            .cluster = self.o.cluster,
-            .source = self.o.source,
-            .transport = self.o.transport,
-            .receiver = receiver,
-            .instance = trailer.instance,
-        });
-        if (!seal.open(key, bytes[0..h.length])) {
-            self.counters.unauthenticated += 1;
-            return false;
-        }
-        if (known and !peer.?.replay.accept(trailer.counter)) {
-            self.counters.replayed += 1;
-            return false;
-        }
-        return true;
-    }
-
-    fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
-        const r = frame.decode_syn_reply(h) orelse {
-            self.counters.out_of_range += 1;
-            return;
-        };
-        if (h.connection() != self.o.connection) {
-            self.counters.bad_token += 1;
-            return;
-        }
-        if (self.sealer != null and @as(u16, @truncate(r.instance)) != r.receiver) {
-            self.counters.unauthenticated += 1;
-            return;
-        }
-        const p = self.peers.find_or_add(r.receiver, r.name[0..r.name_len]) orelse {
-            self.notices.log(.receiver_limit, .err, .{
-                .transport = self.o.transport,
-                .args = .{ number(limits.peers_max), 0, 0, 0 },
-            });
-            return;
-        };
-        if (self.phase == .handshake) {
-            p.answered = true;
-            p.reported = @max(p.reported, h.number);
-            return;
-        }
-        if (self.phase != .started) return;
-        self.agree(now_ns, from, p, h, r);
-    }
-
-    fn agree(
-        self: *Sender,
-        now_ns: u64,
-        from: Address,
-        p: *Peer,
-        h: *const frame.Header,
-        r: *const frame.SynReply,
-    ) void {
-        const new_session = p.instance != r.instance or p.session_token == 0;
-        if (new_session) {
-            // A connected receiver is replaced only by an answer that quotes a token which it gets now.
-            p.instance = r.instance;
-            p.session_token = self.rng.random().int(u64) | 1;
-            p.name_len = r.name_len;
-            p.name = r.name;
-            p.replay = .{};
-            p.wiped_told = false;
-            if (self.o.group_key) |*k| p.key = seal.derive(k, .{
-                .direction = .from_receiver,
-                .tier = self.o.tier,
-                .cluster = self.o.cluster,
-                .source = self.o.source,
-                .transport = self.o.transport,
-                .receiver = p.id,
-                .instance = r.instance,
-            });
-            self.peers.set_state(p, .known);
-        }
-        p.mandatory = h.flags().mandatory;
-        p.address = from;
-        const start: Position = if (r.has_position == 1)
-            .{ .msg = h.number, .frag = r.frag }
-        else
-            .{ .msg = self.join_at(now_ns) };
-        if (p.state != .connected) {
-            p.acked = Position.min(start, self.announced);
-            p.confirmed_ns = now_ns;
-            self.peers.set_state(p, .confirming);
-        }
-        if (start.msg > self.window.written() and !p.wiped_told) {
-            p.wiped_told = true;
-            self.notices.log(.sender_wiped, .imp, .{
-                .transport = self.o.transport,
-                .name = p.name_slice(),
-                .args = .{ number(self.window.connection_first()), number(start.msg), 0, 0 },
-            });
-        }
-        self.control(.{ .confirm = .{
-            .peer = self.peers.index_of(p),
-            .token = r.receiver_token,
-            .start = start.msg,
-            .frag = start.frag,
-        } });
-    }
-
-    /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
-    fn join_at(self: *const Sender, now_ns: u64) u64 {
-        const at_first = !self.peers.ever_connected or
-            now_ns < self.started_ns + self.o.ack_timeout_ns;
-        if (mutant.on(.join_anywhere)) return self.sent.msg;
-        const at = if (at_first) self.window.connection_first() else self.window.acked();
-        return @max(at, self.window.reclaimed());
-    }
-
-    /// The peer that a frame with a session token belongs to, or null (counted, and answered by a RST).
-    fn session_peer(
-        self: *Sender,
-        now_ns: u64,
-        from: Address,
-        h: *const frame.Header,
-        receiver: u16,
-        token: u64,
-    ) ?*Peer {
-        if (self.phase != .started) return null;
-        const p = self.peers.find(receiver);
-        const known = p != null and p.?.session_token == token and
-            h.connection() == self.o.connection;
-        if (known and p.?.state != .disconnected) return p;
-        if (mutant.on(.token_ignored) and p != null) return p;
-        if (!known) self.counters.bad_token += 1;
-        if (p) |q| {
-            if (now_ns < q.last_rst_ns + limits.rst_interval_ns) return null;
-            q.last_rst_ns = now_ns;
-        }
-        self.control(.{ .rst = .{
-            .to = from,
-            .token = token,
-            .reason = if (known) .disconnected else .unknown_session,
-            .receiver = receiver,
-        } });
-        return null;
-    }
-
-    fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
-        const a = frame.decode_ack(h) orelse {
-            self.counters.out_of_range += 1;
-            return;
-        };
-        const p = self.session_peer(now_ns, from, h, a.receiver, a.session_token) orelse return;
-        const at: Position = .{ .msg = h.number, .frag = a.frag };
-        if (!self.plausible(at) and !mutant.on(.ack_beyond_written)) {
-            self.counters.out_of_range += 1;
-            return;
-        }
-        p.ack_count += 1;
-        p.last_heard_ns = now_ns;
-        p.highest = a.highest;
-        p.no_memory = a.no_memory == 1;
-        p.mandatory = h.flags().mandatory;
-        p.address = from;
-        const was_connected = p.state == .connected;
-        if (!was_connected) self.connect(now_ns, p, at);
-        if (p.acked.less(at) or !was_connected) {
-            p.last_progress_ns = now_ns;
-            if (p.acked.less(at)) p.acked = at;
-            self.advance_acked(now_ns);
-        }
-    }
-
-    /// The highest that anybody can have is what was ever written; a fragment must be one of its message.
-    fn plausible(self: *const Sender, at: Position) bool {
-        const written = self.window.written();
-        if (at.msg > written) return false;
-        if (at.frag == 0) return true;
-        if (at.msg == written or at.msg < self.window.reclaimed()) return false;
-        return at.frag < self.o.sizes.fragments(self.window.node(at.msg).length);
-    }
-
-    fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position) void {
-        const alone = self.peers.connected == 0;
-        self.peers.set_state(p, .connected);
-        p.acked = at;
-        p.last_progress_ns = now_ns;
-        self.progress += 1;
-        self.notices.log(.session_agreed_tx, .info, .{
-            .transport = self.o.transport,
-            .name = p.name_slice(),
-            .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
-        });
-        self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
-        const back = Position.max(at, .{ .msg = self.window.acked() });
-        if (alone and back.less(self.sent)) {
-            // Nobody listened so far: what was sent into the void goes again as new data, in window's pace.
-            self.sent = back;
-            self.inflight_first = 0;
-            self.inflight_count = 0;
-            self.window.set_sent(back.msg, back.frag);
         }
     }
 
@@ -496,7 +285,7 @@ pub const Sender = struct {
         };
     }
 
-    fn advance_acked(self: *Sender, now_ns: u64) void {
+    pub fn advance_acked(self: *Sender, now_ns: u64) void {
         var low = self.peers.lowest(self.hold(now_ns)) orelse return;
         if (mutant.on(.release_by_fastest)) {
             for (self.peers.slice()) |*p| {
@@ -539,7 +328,8 @@ pub const Sender = struct {
         return @min(self.window.acked(), low.msg);
     }
 
-    /// The producer found no room: gives up cached messages, oldest first. True when something was freed.
+    /// The producer found no room: gives up cached messages, oldest first. True when something was
+    /// freed.
     pub fn make_room(self: *Sender, now_ns: u64) bool {
         const bound = self.reclaim_bound(now_ns);
         const from = self.window.reclaimed();
@@ -548,85 +338,7 @@ pub const Sender = struct {
         return true;
     }
 
-    fn on_nak(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
-        const n = frame.decode_nak(h) orelse {
-            self.counters.out_of_range += 1;
-            return;
-        };
-        const p = self.session_peer(now_ns, from, h, n.receiver, n.session_token) orelse return;
-        self.counters.naks_received += 1;
-        p.nak_count += 1;
-        p.last_heard_ns = now_ns;
-        p.address = from;
-        for (frame.ranges(h, n)) |r| self.request_repair(now_ns, p, r, n.attempt);
-    }
-
-    fn request_repair(self: *Sender, now_ns: u64, p: *Peer, r: frame.Range, attempt: u32) void {
-        const index = self.peers.index_of(p);
-        var start = r.start();
-        var end = Position.min(r.end(), self.announced);
-        if (!start.less(end)) {
-            // Asks for what was not sent (a damaged or forged number led it there): tell it the truth.
-            self.counters.out_of_range += 1;
-            self.control(.{ .heartbeat = .{ .peer = index } });
-            return;
-        }
-        const kept = self.window.reclaimed();
-        if (start.msg < kept) {
-            self.control(.{ .fill = .{
-                .peer = index,
-                .start = start.msg,
-                .end = @min(kept, @max(end.msg, start.msg + 1)),
-                .reason = .gone,
-            } });
-            start = .{ .msg = kept };
-            if (!start.less(end)) return;
-        }
-        if (start.frag > 0 and
-            start.frag >= self.o.sizes.fragments(self.window.node(start.msg).length))
-        {
-            self.counters.out_of_range += 1;
-            return;
-        }
-        if (mutant.on(.repair_no_hold_off)) self.repairs.recent = @splat(.{
-            .start = start,
-            .end = start,
-            .until_ns = 0,
-        });
-        if (mutant.on(.repair_late)) start.msg += 1;
-        end = self.message_boundary(end);
-        if (!start.less(end)) return;
-        self.repairs.request(now_ns, .{
-            .start = start,
-            .end = end,
-            .receiver = index,
-            .attempt = attempt,
-            .has_group = self.o.is_multicast,
-        });
-    }
-
-    /// A range may end inside a message only at one of its fragments.
-    fn message_boundary(self: *const Sender, end: Position) Position {
-        if (end.frag == 0) return end;
-        const fragments = self.o.sizes.fragments(self.window.node(end.msg).length);
-        return if (end.frag < fragments) end else .{ .msg = end.msg + 1 };
-    }
-
-    fn on_rst(self: *Sender, now_ns: u64, h: *const frame.Header) void {
-        const r = frame.decode_rst(h) orelse {
-            self.counters.out_of_range += 1;
-            return;
-        };
-        const p = self.peers.find(r.receiver) orelse return;
-        if (p.session_token != r.token or h.connection() != self.o.connection) {
-            self.counters.bad_token += 1;
-            return;
-        }
-        if (r.reason != @backingInt(frame.RstReason.closed)) return;
-        self.disconnect(now_ns, p);
-    }
-
-    fn disconnect(self: *Sender, now_ns: u64, p: *Peer) void {
+    pub fn disconnect(self: *Sender, now_ns: u64, p: *Peer) void {
         if (p.state != .connected and p.state != .confirming) return;
         const was_connected = p.state == .connected;
         if (was_connected) self.counters.disconnects += 1;
@@ -727,7 +439,7 @@ pub const Sender = struct {
             return @min(at, self.phase_since_ns + self.o.start_timeout_ns);
         }
         at = @min(at, self.heartbeat_due_ns);
-        if (self.repairs.peek()) |job| at = @min(at, self.repair_ready_ns(now_ns, job));
+        if (self.repairs.peek()) |job| at = @min(at, outbox.repair_ready_ns(self, now_ns, job));
         for (self.peers.slice()) |*p| {
             switch (p.state) {
                 .connected => {
@@ -759,7 +471,7 @@ pub const Sender = struct {
             self.credit() > 0;
     }
 
-    fn control(self: *Sender, c: Control) void {
+    pub fn control(self: *Sender, c: Control) void {
         if (self.controls_count == self.controls.len) return; // asked for again by its receiver
         const at = (self.controls_first + self.controls_count) % self.controls.len;
         self.controls[at] = c;
@@ -778,210 +490,25 @@ pub const Sender = struct {
     }
 
     fn next_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
-        if (self.phase == .closed) return self.closing_run(image);
+        if (self.phase == .closed) return outbox.closing_run(self, image);
         if (self.controls_count > 0) {
             const c = self.controls[self.controls_first];
             self.controls_first = (self.controls_first + 1) % @as(u32, self.controls.len);
             self.controls_count -= 1;
-            return self.control_run(image, c);
+            return outbox.control_run(self, image, c);
         }
-        if (now_ns >= self.syn_due_ns) return self.syn_run(now_ns, image);
+        if (now_ns >= self.syn_due_ns) return outbox.syn_run(self, now_ns, image);
         if (self.phase != .started) return null;
-        if (self.repair_run(now_ns, image)) |run| return run;
+        if (outbox.repair_run(self, now_ns, image)) |run| return run;
         if (now_ns >= self.heartbeat_due_ns or self.ack_wanted) {
-            return self.heartbeat_run(now_ns, image);
+            return outbox.heartbeat_run(self, now_ns, image);
         }
         return self.data_run(now_ns, image);
     }
 
-    fn one(bytes: u32, to: ?Address) Run {
-        return .{ .to = to, .bytes = bytes, .segment_bytes = bytes };
-    }
-
-    fn control_run(self: *Sender, image: []align(8) u8, c: Control) Run {
-        switch (c) {
-            .confirm => |x| {
-                const p = &self.peers.list[x.peer];
-                const bytes = self.put(frame.Confirm, image, self.head(.confirm, x.start, .{}), .{
-                    .receiver_token = x.token,
-                    .session_token = p.session_token,
-                    .stream_token = self.stream_token,
-                    .epoch = .{},
-                    .first = self.window.reclaimed(),
-                    .announced = self.announced.msg,
-                    .receiver = p.id,
-                    .tx_arg = self.o.tx_arg,
-                    .fragment_bytes = @intCast(self.o.sizes.fragment_bytes),
-                    .group_size = self.group_size(),
-                    .window_datagrams = self.o.window_datagrams,
-                });
-                return one(bytes, p.address);
-            },
-            .rst => |x| return one(self.put(frame.Rst, image, self.head(.rst, 0, .{}), .{
-                .token = x.token,
-                .reason = @backingInt(x.reason),
-                .receiver = x.receiver,
-            }), x.to),
-            .heartbeat => |x| {
-                const bytes = self.put_heartbeat(image, false);
-                return one(bytes, self.peers.list[x.peer].address);
-            },
-            .fill => |x| {
-                const bytes = self.put(frame.Fill, image, self.head(.fill, x.start, .{}), .{
-                    .stream_token = self.stream_token,
-                    .end = x.end,
-                    .reason = @backingInt(x.reason),
-                });
-                return one(bytes, self.peers.list[x.peer].address);
-            },
-        }
-    }
-
-    fn group_size(self: *const Sender) u16 {
-        return @intCast(@max(1, @min(self.peers.connected, std.math.maxInt(u16))));
-    }
-
-    fn syn_run(self: *Sender, now_ns: u64, image: []align(8) u8) Run {
-        self.last_syn_ns = now_ns;
-        const asking = self.phase == .handshake;
-        var waiting = asking or self.peers.connected == 0;
-        for (self.peers.slice()) |*p| {
-            if (p.configured and p.state != .connected) waiting = true;
-        }
-        const slowest = @min(limits.syn_waiting_max_ns, self.o.heartbeat_interval_ns);
-        self.syn_step_ns = if (waiting)
-            @min(self.syn_step_ns * 2, slowest)
-        else
-            self.o.heartbeat_interval_ns;
-        self.syn_due_ns = now_ns + self.syn_step_ns;
-        const bytes = self.put(frame.Syn, image, self.head(.syn, self.announced.msg, .{
-            .handshake = asking,
-        }), .{
-            .first = if (asking) 0 else self.window.reclaimed(),
-            .join_at = if (asking) 0 else self.join_at(now_ns),
-            .epoch = .{},
-            .repair_ip = self.o.repair_address.ip,
-            .repair_port = self.o.repair_address.port,
-            .tx_arg = self.o.tx_arg,
-            .fragment_bytes = @intCast(self.o.sizes.fragment_bytes),
-            .group_size = self.group_size(),
-            .window_datagrams = self.o.window_datagrams,
-            .name_len = @intCast(self.o.name.len),
-            .name = frame.name_copy(self.o.name),
-        });
-        return one(bytes, null);
-    }
-
-    fn put_heartbeat(self: *Sender, image: []align(8) u8, ack_request: bool) u32 {
-        var told = self.announced;
-        if (mutant.on(.heartbeat_silent)) told = .{ .msg = self.window.acked() };
-        const flags: frame.Flags = .{ .ack_request = ack_request };
-        return self.put(frame.Heartbeat, image, self.head(.heartbeat, told.msg, flags), .{
-            .stream_token = self.stream_token,
-            .epoch = .{},
-            .first = @min(self.window.reclaimed(), told.msg),
-            .frag = told.frag,
-            .group_size = self.group_size(),
-        });
-    }
-
-    fn heartbeat_run(self: *Sender, now_ns: u64, image: []align(8) u8) Run {
-        // After the last data several come soon, so that a lost tail is seen quickly; then the usual interval.
-        self.heartbeat_step_ns = @min(self.heartbeat_step_ns * 4, self.o.heartbeat_interval_ns);
-        self.heartbeat_due_ns = now_ns + self.heartbeat_step_ns;
-        if (self.send_flag) self.announced = Position.max(self.announced, self.sent);
-        const unacked = self.window.acked() < self.announced.msg or self.announced.frag > 0;
-        const ask = self.ack_wanted or unacked;
-        self.ack_wanted = false;
-        self.counters.heartbeats_sent += 1;
-        return one(self.put_heartbeat(image, ask), null);
-    }
-
-    fn repair_bytes_per_s(self: *const Sender) u64 {
-        return limits.repair_bytes_per_s / @max(1, self.peers.connected);
-    }
-
-    fn repair_ready_ns(self: *Sender, now_ns: u64, job: *const retransmit.Job) u64 {
-        const need = self.o.sizes.datagram_bytes;
-        const p = &self.peers.list[job.receiver];
-        const all = self.budget.ready_ns(need, limits.repair_bytes_per_s);
-        const own = p.bucket.ready_ns(need, self.repair_bytes_per_s());
-        return @max(now_ns, @max(all, own));
-    }
-
-    fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
-        while (self.repairs.peek()) |job| {
-            const kept = self.window.reclaimed();
-            if (job.start.msg < kept) {
-                job.start = .{ .msg = kept };
-                if (!job.start.less(job.end)) {
-                    self.repairs.finish();
-                    continue;
-                }
-            }
-            const p = &self.peers.list[job.receiver];
-            if (self.window.node(job.start.msg).flags & layout.flag_lost != 0) {
-                const lost = job.start.msg;
-                self.control(.{ .fill = .{
-                    .peer = job.receiver,
-                    .start = lost,
-                    .end = lost + 1,
-                    .reason = .gone,
-                } });
-                self.repairs.advance(now_ns, .{ .msg = lost + 1 });
-                continue;
-            }
-            self.budget.refill(now_ns, limits.repair_bytes_per_s);
-            p.bucket.refill(now_ns, self.repair_bytes_per_s());
-            const tokens = @min(self.budget.tokens, p.bucket.tokens);
-            const size = self.o.sizes.datagram_bytes;
-            if (tokens < size) return null;
-            const segments = @min(self.segments_max(image), tokens / size);
-            const to: ?Address = if (job.unicast) p.address else null;
-            var built: u32 = 0;
-            var n: u32 = 0;
-            var at = job.start;
-            while (n < segments and at.less(job.end)) : (n += 1) {
-                if (self.window.node(at.msg).flags & layout.flag_lost != 0) break;
-                const piece = self.packer.build(
-                    self.window,
-                    at,
-                    repair_limit(at, job.end),
-                    @alignCast(image[built..]),
-                    .{ .flags = .{ .repair = true } },
-                );
-                built += piece.bytes;
-                at = piece.end;
-                if (piece.bytes != size) {
-                    n += 1;
-                    break;
-                }
-            }
-            self.repairs.advance(now_ns, at);
-            self.budget.take(built);
-            p.bucket.take(built);
-            self.counters.repairs_sent += n;
-            return .{ .to = to, .bytes = built, .segment_bytes = @min(built, size) };
-        }
-        return null;
-    }
-
-    /// The packer takes a message boundary as its limit; a range that ends inside a message ends that message's
-    /// datagrams one by one.
-    fn repair_limit(at: Position, end: Position) Position {
-        if (at.msg == end.msg) return end;
-        return .{ .msg = end.msg };
-    }
-
-    fn segments_max(self: *const Sender, image: []const u8) u32 {
-        const size = self.o.sizes.datagram_bytes;
-        const room = @min(image.len, limits.gso_bytes_max);
-        return @min(limits.gso_segments_max, @as(u32, @intCast(room / size)));
-    }
-
     fn data_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         const written = self.window.written();
-        const segments = @min(self.segments_max(image), self.credit());
+        const segments = @min(outbox.segments_max(self, image), self.credit());
         const size = self.o.sizes.datagram_bytes;
         const quarter = @max(1, self.inflight.len / 4);
         var built: u32 = 0;
@@ -1028,16 +555,6 @@ pub const Sender = struct {
         const at = (self.inflight_first + self.inflight_count) % self.inflight.len;
         self.inflight[at] = end;
         self.inflight_count += 1;
-    }
-
-    fn closing_run(self: *Sender, image: []align(8) u8) ?Run {
-        if (self.closing_left == 0) return null;
-        self.closing_left -= 1;
-        return one(self.put(frame.Rst, image, self.head(.rst, self.announced.msg, .{}), .{
-            .token = self.stream_token,
-            .reason = @backingInt(frame.RstReason.closed),
-            .receiver = 0,
-        }), null);
     }
 
     // ---------------------------------------------------------------- calls of the driver

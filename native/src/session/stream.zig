@@ -1,11 +1,12 @@
 //! One stream at a receiver: what a sender (context or tier) sends on one topic and partition.
 //!
-//! `next` is the contiguous end: everything below it is in the ordered log. What arrives at `next` is appended at
-//! once; what arrives beyond it is held (`LossDetector`) until the gap is repaired. Fragments are placed into
-//! memory that is reserved for the whole message when its first fragment comes.
+//! `next` is the contiguous end: everything below it is in the ordered log. What arrives at `next`
+//! is appended at once; what arrives beyond it is held (`LossDetector`) until the gap is repaired.
+//! Fragments are placed into memory that is reserved for the whole message when its first fragment
+//! comes.
 //!
-//! A stream has a position as long as the process lives: a sender that restarts, or is silent for a while, goes on
-//! from it. Numbers are never skipped without MESSAGE_LOSS and the exact range.
+//! A stream has a position as long as the process lives: a sender that restarts, or is silent for a
+//! while, goes on from it. Numbers are never skipped without MESSAGE_LOSS and the exact range.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -28,7 +29,8 @@ pub const Phase = enum(u32) {
     init,
     /// Session agreed, sender heard.
     started,
-    /// Silent for `HeartbeatTimeoutMilli`; goes on when it is heard again and the session is agreed anew.
+    /// Silent for `HeartbeatTimeoutMilli`; goes on when it is heard again and the session is agreed
+    /// anew.
     lost,
     /// The sender said that it stops.
     closed,
@@ -364,7 +366,8 @@ pub const Stream = struct {
         self.next = .{ .msg = msg };
     }
 
-    /// Gives [next, end) up: exactly one MESSAGE_LOSS with the range, and OUT_OF_SYNC where there is an order.
+    /// Gives [next, end) up: exactly one MESSAGE_LOSS with the range, and OUT_OF_SYNC where there
+    /// is an order.
     pub fn lose(self: *Stream, shared: *Shared, end: u64) void {
         const begin = self.next.msg;
         assert(begin < end);
@@ -418,7 +421,8 @@ pub const Stream = struct {
 
     // ---------------------------------------------------------------- acknowledgement and repair
 
-    /// What may be acknowledged now: the log has it, the sender has announced it, and there is room for more.
+    /// What may be acknowledged now: the log has it, the sender has announced it, and there is room
+    /// for more.
     pub fn ack_position(self: *Stream, shared: *Shared) Position {
         if (mutant.on(.ack_highest)) return self.announced;
         const have = Position.min(self.next, self.announced);
@@ -426,8 +430,8 @@ pub const Stream = struct {
         return have;
     }
 
-    /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before anything would
-    /// have to be dropped: what is in flight still fits.
+    /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before
+    /// anything would have to be dropped: what is in flight still fits.
     pub fn withheld(self: *const Stream, shared: *Shared) bool {
         const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
         const pool = shared.log.pool;

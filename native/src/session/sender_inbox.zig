@@ -1,0 +1,312 @@
+//! What a sender does with frames of its receivers: SYN_REPLY, ACK, NAK, RST. Part of `sender.zig`.
+//!
+//! A frame counts only if it quotes the session token that its receiver got with CONFIRM, and the
+//! connection; anything else is counted, and answered by a RST at a bounded rate, so that a
+//! receiver that is not known any more agrees on a session anew.
+
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("limits.zig");
+const mutant = @import("../testing/mutant.zig");
+const Address = @import("../transport/address.zig").Address;
+const Peer = @import("peers.zig").Peer;
+const number = @import("notices.zig").number;
+const Sender = @import("sender.zig").Sender;
+const Position = frame.Position;
+
+pub fn authentic(self: *Sender, h: *const frame.Header, bytes: []align(8) u8) bool {
+    const group_key = if (self.o.group_key) |*k| k else {
+        if (!h.flags().sealed) return true;
+        self.counters.unauthenticated += 1;
+        return false;
+    };
+    if (!h.flags().sealed) {
+        self.counters.unauthenticated += 1;
+        return false;
+    }
+    const trailer = frame.SealTrailer{
+        .instance = seal.trailer_of(h).instance,
+        .counter = seal.trailer_of(h).counter,
+        .tag = undefined,
+    };
+    const receiver: u16 = @truncate(trailer.instance);
+    const peer = self.peers.find(receiver);
+    const known = peer != null and peer.?.instance == trailer.instance;
+    const key = if (known) peer.?.key else seal.derive(group_key, .{
+        .direction = .from_receiver,
+        .tier = self.o.tier,
+        .cluster = self.o.cluster,
+        .source = self.o.source,
+        .transport = self.o.transport,
+        .receiver = receiver,
+        .instance = trailer.instance,
+    });
+    if (!seal.open(key, bytes[0..h.length])) {
+        self.counters.unauthenticated += 1;
+        return false;
+    }
+    if (known and !peer.?.replay.accept(trailer.counter)) {
+        self.counters.replayed += 1;
+        return false;
+    }
+    return true;
+}
+
+pub fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
+    const r = frame.decode_syn_reply(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    if (h.connection() != self.o.connection) {
+        self.counters.bad_token += 1;
+        return;
+    }
+    if (self.sealer != null and @as(u16, @truncate(r.instance)) != r.receiver) {
+        self.counters.unauthenticated += 1;
+        return;
+    }
+    const p = self.peers.find_or_add(r.receiver, r.name[0..r.name_len]) orelse {
+        self.notices.log(.receiver_limit, .err, .{
+            .transport = self.o.transport,
+            .args = .{ number(limits.peers_max), 0, 0, 0 },
+        });
+        return;
+    };
+    if (self.phase == .handshake) {
+        p.answered = true;
+        p.reported = @max(p.reported, h.number);
+        return;
+    }
+    if (self.phase != .started) return;
+    agree(self, now_ns, from, p, h, r);
+}
+
+fn agree(
+    self: *Sender,
+    now_ns: u64,
+    from: Address,
+    p: *Peer,
+    h: *const frame.Header,
+    r: *const frame.SynReply,
+) void {
+    const new_session = p.instance != r.instance or p.session_token == 0;
+    if (new_session) {
+        // A connected receiver is replaced only by an answer that quotes a token which it gets now.
+        p.instance = r.instance;
+        p.session_token = self.rng.random().int(u64) | 1;
+        p.name_len = r.name_len;
+        p.name = r.name;
+        p.replay = .{};
+        p.wiped_told = false;
+        if (self.o.group_key) |*k| p.key = seal.derive(k, .{
+            .direction = .from_receiver,
+            .tier = self.o.tier,
+            .cluster = self.o.cluster,
+            .source = self.o.source,
+            .transport = self.o.transport,
+            .receiver = p.id,
+            .instance = r.instance,
+        });
+        self.peers.set_state(p, .known);
+    }
+    p.mandatory = h.flags().mandatory;
+    p.address = from;
+    const start: Position = if (r.has_position == 1)
+        .{ .msg = h.number, .frag = r.frag }
+    else
+        .{ .msg = join_at(self, now_ns) };
+    if (p.state != .connected) {
+        p.acked = Position.min(start, self.announced);
+        p.confirmed_ns = now_ns;
+        self.peers.set_state(p, .confirming);
+    }
+    if (start.msg > self.window.written() and !p.wiped_told) {
+        p.wiped_told = true;
+        self.notices.log(.sender_wiped, .imp, .{
+            .transport = self.o.transport,
+            .name = p.name_slice(),
+            .args = .{ number(self.window.connection_first()), number(start.msg), 0, 0 },
+        });
+    }
+    self.control(.{ .confirm = .{
+        .peer = self.peers.index_of(p),
+        .token = r.receiver_token,
+        .start = start.msg,
+        .frag = start.frag,
+    } });
+}
+
+/// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
+pub fn join_at(self: *const Sender, now_ns: u64) u64 {
+    const at_first = !self.peers.ever_connected or
+        now_ns < self.started_ns + self.o.ack_timeout_ns;
+    if (mutant.on(.join_anywhere)) return self.sent.msg;
+    const at = if (at_first) self.window.connection_first() else self.window.acked();
+    return @max(at, self.window.reclaimed());
+}
+
+/// The peer that a frame with a session token belongs to, or null (counted, and answered by a RST).
+fn session_peer(
+    self: *Sender,
+    now_ns: u64,
+    from: Address,
+    h: *const frame.Header,
+    receiver: u16,
+    token: u64,
+) ?*Peer {
+    if (self.phase != .started) return null;
+    const p = self.peers.find(receiver);
+    const known = p != null and p.?.session_token == token and
+        h.connection() == self.o.connection;
+    if (known and p.?.state != .disconnected) return p;
+    if (mutant.on(.token_ignored) and p != null) return p;
+    if (!known) self.counters.bad_token += 1;
+    if (p) |q| {
+        if (now_ns < q.last_rst_ns + limits.rst_interval_ns) return null;
+        q.last_rst_ns = now_ns;
+    }
+    self.control(.{ .rst = .{
+        .to = from,
+        .token = token,
+        .reason = if (known) .disconnected else .unknown_session,
+        .receiver = receiver,
+    } });
+    return null;
+}
+
+pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
+    const a = frame.decode_ack(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    const p = session_peer(self, now_ns, from, h, a.receiver, a.session_token) orelse return;
+    const at: Position = .{ .msg = h.number, .frag = a.frag };
+    if (!plausible(self, at) and !mutant.on(.ack_beyond_written)) {
+        self.counters.out_of_range += 1;
+        return;
+    }
+    p.ack_count += 1;
+    p.last_heard_ns = now_ns;
+    p.highest = a.highest;
+    p.no_memory = a.no_memory == 1;
+    p.mandatory = h.flags().mandatory;
+    p.address = from;
+    const was_connected = p.state == .connected;
+    if (!was_connected) connect(self, now_ns, p, at);
+    if (p.acked.less(at) or !was_connected) {
+        p.last_progress_ns = now_ns;
+        if (p.acked.less(at)) p.acked = at;
+        self.advance_acked(now_ns);
+    }
+}
+
+/// The highest that anybody can have is what was ever written; a fragment must be one of its
+/// message.
+fn plausible(self: *const Sender, at: Position) bool {
+    const written = self.window.written();
+    if (at.msg > written) return false;
+    if (at.frag == 0) return true;
+    if (at.msg == written or at.msg < self.window.reclaimed()) return false;
+    return at.frag < self.o.sizes.fragments(self.window.node(at.msg).length);
+}
+
+fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position) void {
+    const alone = self.peers.connected == 0;
+    self.peers.set_state(p, .connected);
+    p.acked = at;
+    p.last_progress_ns = now_ns;
+    self.progress += 1;
+    self.notices.log(.session_agreed_tx, .info, .{
+        .transport = self.o.transport,
+        .name = p.name_slice(),
+        .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
+    });
+    self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
+    const back = Position.max(at, .{ .msg = self.window.acked() });
+    if (alone and back.less(self.sent)) {
+        // Nobody listened so far: what was sent into the void goes again as new data, in window's
+        // pace.
+        self.sent = back;
+        self.inflight_first = 0;
+        self.inflight_count = 0;
+        self.window.set_sent(back.msg, back.frag);
+    }
+}
+
+pub fn on_nak(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
+    const n = frame.decode_nak(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    const p = session_peer(self, now_ns, from, h, n.receiver, n.session_token) orelse return;
+    self.counters.naks_received += 1;
+    p.nak_count += 1;
+    p.last_heard_ns = now_ns;
+    p.address = from;
+    for (frame.ranges(h, n)) |r| request_repair(self, now_ns, p, r, n.attempt);
+}
+
+fn request_repair(self: *Sender, now_ns: u64, p: *Peer, r: frame.Range, attempt: u32) void {
+    const index = self.peers.index_of(p);
+    var start = r.start();
+    var end = Position.min(r.end(), self.announced);
+    if (!start.less(end)) {
+        // Asks for what was not sent (a damaged or forged number led it there): tell it the truth.
+        self.counters.out_of_range += 1;
+        self.control(.{ .heartbeat = .{ .peer = index } });
+        return;
+    }
+    const kept = self.window.reclaimed();
+    if (start.msg < kept) {
+        self.control(.{ .fill = .{
+            .peer = index,
+            .start = start.msg,
+            .end = @min(kept, @max(end.msg, start.msg + 1)),
+            .reason = .gone,
+        } });
+        start = .{ .msg = kept };
+        if (!start.less(end)) return;
+    }
+    if (start.frag > 0 and
+        start.frag >= self.o.sizes.fragments(self.window.node(start.msg).length))
+    {
+        self.counters.out_of_range += 1;
+        return;
+    }
+    if (mutant.on(.repair_no_hold_off)) self.repairs.recent = @splat(.{
+        .start = start,
+        .end = start,
+        .until_ns = 0,
+    });
+    if (mutant.on(.repair_late)) start.msg += 1;
+    end = message_boundary(self, end);
+    if (!start.less(end)) return;
+    self.repairs.request(now_ns, .{
+        .start = start,
+        .end = end,
+        .receiver = index,
+        .attempt = attempt,
+        .has_group = self.o.is_multicast,
+    });
+}
+
+/// A range may end inside a message only at one of its fragments.
+fn message_boundary(self: *const Sender, end: Position) Position {
+    if (end.frag == 0) return end;
+    const fragments = self.o.sizes.fragments(self.window.node(end.msg).length);
+    return if (end.frag < fragments) end else .{ .msg = end.msg + 1 };
+}
+
+pub fn on_rst(self: *Sender, now_ns: u64, h: *const frame.Header) void {
+    const r = frame.decode_rst(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    const p = self.peers.find(r.receiver) orelse return;
+    if (p.session_token != r.token or h.connection() != self.o.connection) {
+        self.counters.bad_token += 1;
+        return;
+    }
+    if (r.reason != @backingInt(frame.RstReason.closed)) return;
+    self.disconnect(now_ns, p);
+}
