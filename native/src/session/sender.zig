@@ -379,7 +379,8 @@ pub const Sender = struct {
                     },
                 });
                 self.disconnect(now_ns, p);
-            } else if (self.o.slow_disconnect and self.is_stuck() and p.acked.less(self.announced) and
+            } else if (self.o.slow_disconnect and self.is_stuck() and
+                p.acked.less(self.announced) and
                 now_ns >= p.last_progress_ns + self.o.ack_timeout_ns)
             {
                 self.notices.log(.slow_receiver_disconnected, .warn, .{

@@ -1,0 +1,318 @@
+//! How a receiver agrees on a session with a sender: challenge, confirmation, start of the stream.
+//! Part of `receiver.zig`.
+//!
+//! A SYN changes nothing but a place in a bounded table; the answer to it carries a random token, and
+//! only a CONFIRM that quotes the token starts a stream, or moves one to a new connection.
+
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const limits = @import("limits.zig");
+const mutant = @import("../testing/mutant.zig");
+const Address = @import("../transport/address.zig").Address;
+const number = @import("notices.zig").number;
+const stream_file = @import("stream.zig");
+const Receiver = @import("receiver.zig").Receiver;
+const Run = @import("sender.zig").Run;
+const Stream = stream_file.Stream;
+const Channel = stream_file.Channel;
+const Key = stream_file.Key;
+const Position = frame.Position;
+
+/// A sender that announced itself and was challenged.
+pub const Pending = struct {
+    used: bool = false,
+    key: Key = .{ .tier = false, .source = 0, .transport = 0 },
+    channel: *const Channel = undefined,
+    connection: u64 = 0,
+    token: u64 = 0,
+    repair: Address = .{ .ip = 0, .port = 0 },
+    data_from: Address = .{ .ip = 0, .port = 0 },
+    tx_arg: u16 = 0,
+    name_len: u16 = 0,
+    name: [64]u8 = @splat(0),
+    reply_due: bool = false,
+    last_reply_ns: u64 = 0,
+    touched_ns: u64 = 0,
+    /// Sealed streams: key of the sender's frames.
+    opening: seal.Key = @splat(0),
+};
+
+/// The same for frames before a session: SYN and CONFIRM.
+fn authentic_start(
+    self: *Receiver,
+    channel: *const Channel,
+    h: *const frame.Header,
+    bytes: []align(8) u8,
+    opening: *seal.Key,
+) bool {
+    const group_key = if (channel.group_key) |*k| k else {
+        if (!h.flags().sealed) return true;
+        self.counters.unauthenticated += 1;
+        return false;
+    };
+    if (h.flags().sealed and seal.trailer_of(h).instance == h.connection()) {
+        opening.* = seal.derive(group_key, .{
+            .direction = .from_sender,
+            .tier = h.flags().tier,
+            .cluster = self.o.cluster,
+            .source = h.source,
+            .transport = h.transport,
+            .receiver = 0,
+            .instance = h.connection(),
+        });
+        if (seal.open(opening.*, bytes[0..h.length])) return true;
+    }
+    self.counters.unauthenticated += 1;
+    return false;
+}
+
+pub fn on_syn(
+    self: *Receiver,
+    now_ns: u64,
+    from: Address,
+    h: *const frame.Header,
+    bytes: []align(8) u8,
+) void {
+    const channel = self.channel_of(h.transport) orelse {
+        self.counters.unknown_stream += 1;
+        return;
+    };
+    var opening: seal.Key = @splat(0);
+    if (!authentic_start(self, channel, h, bytes, &opening)) return;
+    const syn = frame.decode_syn(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    if (self.closing) return;
+    const key: Key = .of(h);
+    if (self.find(key)) |s| {
+        if (s.phase == .started and s.connection == h.connection()) {
+            s.group_size = @max(1, syn.group_size);
+            return;
+        }
+        // A lower connection is an old datagram, unless the one that we have has fallen silent.
+        const alive = s.phase == .started;
+        if (alive and h.connection() < s.connection and !mutant.on(.stale_connection)) {
+            self.counters.out_of_range += 1;
+            return;
+        }
+    }
+    const p = pending_for(self, now_ns, key, h.connection());
+    p.channel = channel;
+    p.repair = .{ .ip = syn.repair_ip, .port = syn.repair_port };
+    p.data_from = from;
+    p.tx_arg = syn.tx_arg;
+    p.name_len = syn.name_len;
+    p.name = syn.name;
+    p.opening = opening;
+    p.touched_ns = now_ns;
+    p.reply_due = true;
+    self.dirty = true;
+    if (mutant.on(.challenge_skipped) and !h.flags().handshake) {
+        activate(self, now_ns, p, h.number, &.{
+            .receiver_token = 0,
+            .session_token = 1,
+            .stream_token = 1,
+            .epoch = .{},
+            .first = syn.first,
+            .announced = h.number,
+            .receiver = self.o.id,
+            .tx_arg = syn.tx_arg,
+            .fragment_bytes = syn.fragment_bytes,
+            .group_size = syn.group_size,
+            .window_datagrams = syn.window_datagrams,
+        });
+    }
+}
+
+/// The challenge to (key, connection): the one that is under way, a free place, or the oldest.
+fn pending_for(self: *Receiver, now_ns: u64, key: Key, connection: u64) *Pending {
+    var oldest = &self.pendings[0];
+    for (&self.pendings) |*p| {
+        if (p.used and p.key.eql(key) and p.connection == connection) return p;
+        if (!p.used) {
+            if (oldest.used) oldest = p;
+        } else if (oldest.used and p.touched_ns < oldest.touched_ns) oldest = p;
+    }
+    oldest.* = .{
+        .used = true,
+        .key = key,
+        .connection = connection,
+        .token = self.rng.random().int(u64) | 1,
+        .touched_ns = now_ns,
+    };
+    return oldest;
+}
+
+pub fn on_confirm(self: *Receiver, now_ns: u64, h: *const frame.Header, bytes: []align(8) u8) void {
+    const key: Key = .of(h);
+    const p = for (&self.pendings) |*p| {
+        if (p.used and p.key.eql(key) and p.connection == h.connection()) break p;
+    } else {
+        self.counters.bad_token += 1;
+        return;
+    };
+    var opening: seal.Key = undefined;
+    if (!authentic_start(self, p.channel, h, bytes, &opening)) return;
+    const c = frame.decode_confirm(h) orelse {
+        self.counters.out_of_range += 1;
+        return;
+    };
+    if (c.receiver_token != p.token or c.receiver != self.o.id) {
+        self.counters.bad_token += 1;
+        return;
+    }
+    if (self.closing) return;
+    activate(self, now_ns, p, h.number, c);
+}
+
+fn activate(
+    self: *Receiver,
+    now_ns: u64,
+    p: *Pending,
+    start: u64,
+    c: *const frame.Confirm,
+) void {
+    const s = self.find(p.key) orelse new_stream(self, p) orelse {
+        self.notices.log(.stream_limit, .err, .{
+            .transport = p.key.transport,
+            .args = .{ number(limits.streams_max), 0, 0, 0 },
+        });
+        p.used = false;
+        return;
+    };
+    const shared = &self.shared;
+    const is_new = s.connection != p.connection;
+    if (is_new) {
+        // Nothing that is not ordered yet may be completed with bytes of another connection.
+        s.detector.clear(shared.holding);
+        s.abort_extent(shared);
+        s.announced = .{ .msg = c.announced };
+        s.acked = .{ .msg = 0 };
+        s.replay = .{};
+    } else {
+        s.announced = Position.max(s.announced, .{ .msg = c.announced });
+    }
+    s.connection = p.connection;
+    s.session_token = c.session_token;
+    s.stream_token = c.stream_token;
+    s.repair = p.repair;
+    s.data_from = p.data_from;
+    s.tx_arg = c.tx_arg;
+    s.name = p.name;
+    s.name_len = p.name_len;
+    s.group_size = @max(1, c.group_size);
+    s.window_datagrams = c.window_datagrams;
+    s.opening = p.opening;
+    s.last_heard_ns = now_ns;
+    s.last_ack_ns = now_ns;
+    s.ack_now = true;
+    s.phase = .started;
+    const from = s.next.msg;
+    settle_position(self, s, start, c, is_new);
+    self.notices.log(.session_agreed_rx, .info, .{
+        .transport = p.key.transport,
+        .name = s.name_slice(),
+        .args = .{
+            number(s.connection & 0xffff_ffff),
+            number(from),
+            number(s.next.msg),
+            0,
+        },
+    });
+    self.notices.event(.new_transmitter, .{
+        .transport = p.key.transport,
+        .name = s.name_slice(),
+    });
+    p.used = false;
+    self.watch(now_ns, s);
+    s.detector.due_ns = @min(s.detector.due_ns, now_ns + s.timing().backoff_ns);
+    self.dirty = true;
+    self.deadline_ns = now_ns;
+}
+
+/// Where the stream goes on: its own position if it has one and the sender still keeps that.
+fn settle_position(
+    self: *Receiver,
+    s: *Stream,
+    start: u64,
+    c: *const frame.Confirm,
+    is_new: bool,
+) void {
+    if (!s.has_position or mutant.on(.position_forgotten)) {
+        s.next = .{ .msg = start };
+        s.has_position = true;
+    } else if (s.next.msg < c.first) {
+        s.lose(&self.shared, c.first);
+    } else if (is_new and s.next.msg > c.announced) {
+        self.notices.log(.sender_wiped_rx, .imp, .{
+            .transport = s.key.transport,
+            .name = s.name_slice(),
+            .args = .{ number(c.first), number(s.next.msg - 1), 0, 0 },
+        });
+    }
+}
+
+fn new_stream(self: *Receiver, p: *const Pending) ?*Stream {
+    if (self.count == self.streams.len) return null;
+    const s = &self.streams[self.count];
+    s.* = .{ .id = self.count, .key = p.key, .channel = p.channel };
+    if (p.channel.group_key) |*k| s.sealing = sealing_key(self, k, p.key);
+    self.count += 1;
+    return s;
+}
+
+fn sealing_key(self: *const Receiver, group_key: *const seal.GroupKey, key: Key) seal.Key {
+    return seal.derive(group_key, .{
+        .direction = .from_receiver,
+        .tier = key.tier,
+        .cluster = self.o.cluster,
+        .source = key.source,
+        .transport = key.transport,
+        .receiver = self.o.id,
+        .instance = self.instance,
+    });
+}
+
+pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
+    if (now_ns < s.last_reply_ns + limits.rst_interval_ns) return;
+    s.last_reply_ns = now_ns;
+    const p = pending_for(self, now_ns, s.key, s.connection);
+    p.channel = s.channel;
+    p.repair = s.repair;
+    p.data_from = s.data_from;
+    p.tx_arg = s.tx_arg;
+    p.name = s.name;
+    p.name_len = s.name_len;
+    p.opening = s.opening;
+    p.touched_ns = now_ns;
+    p.reply_due = true;
+    self.dirty = true;
+}
+
+pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
+    const s = self.find(p.key);
+    const has = s != null and s.?.has_position;
+    const at: Position = if (has) s.?.next else .{ .msg = 0 };
+    const same = has and s.?.connection == p.connection;
+    const sealed = p.channel.group_key != null;
+    const body = frame.begin(
+        frame.SynReply,
+        image,
+        self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
+    );
+    body.* = .{
+        .receiver_token = p.token,
+        .instance = self.instance,
+        .receiver = self.o.id,
+        .has_position = @intFromBool(has),
+        .frag = if (same) at.frag else 0,
+        .name_len = @intCast(self.o.name.len),
+        .name = frame.name_copy(self.o.name),
+    };
+    const key: seal.Key = if (p.channel.group_key) |*k|
+        sealing_key(self, k, p.key)
+    else
+        @splat(0);
+    return self.finish(sealed, &key, p.repair, image);
+}
