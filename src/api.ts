@@ -231,7 +231,9 @@ export interface RcmReceiverCallback {
 
 /** About a message (guide 9.8); valid as long as the message's `data`. */
 export interface RcmMsgInfo {
+  /** The topic that it came on. */
   getTopicName(): string;
+  /** The partition that it came on, 1..65535. */
   getPartitionNo(): number;
   /** What was given to `createReceiver` as `user`. */
   getUserArg(): unknown;
@@ -249,39 +251,59 @@ export interface RcmMsgInfo {
 
 /** A message of an iterator: a plain object that may be kept. */
 export interface RcmMessage {
+  /** Its bytes, a copy. */
   data: Uint8Array<ArrayBuffer>;
+  /** The context's own contiguous count. */
   msgSqn: number;
+  /** What the sender gave `createTransmitter`, 0..65535. */
   txArg: number;
+  /** The topic that it came on. */
   topicName: string;
+  /** The partition that it came on, 1..65535. */
   partitionNo: number;
+  /** Name of the context that sent it. */
   txContextName: string;
+  /** The sender's number: contiguous from 0 per (sender context, topic, partition). */
   txMsgNo: number;
-  /** Unix time in milliseconds. */
+  /** Unix time in milliseconds at which it was ordered. */
   msgTimeMilli: number;
+  /** The receiving lane, from 0; 0 in an ordered context. */
   threadNo: number;
+  /** What the sender gave with the message, 0..65535. */
   msgArg: number;
 }
 
 /** Names a lane for a Worker; plain, structured-cloneable, good until the context stops. */
 export interface RcmLaneToken {
+  /** Tells tokens apart. */
   readonly kind: "rcm-lane";
+  /** The layout that both sides must have. */
   readonly abi: string;
+  /** The native number of what it names. */
   readonly handle: number;
+  /** The lane's number. */
   readonly threadNo: number;
 }
 
 /** A lane opened in a Worker. */
 export interface RcmLane extends AsyncDisposable {
+  /** The lane's number, from 0. */
   readonly threadNo: number;
+  /** As `RcmContext.poll`, for this lane. */
   poll(limit?: number): number;
+  /** As `RcmReceiver.sendAck`, for this lane. */
   sendAck(ackSqn: number): RcmStatus;
 }
 
 /** Names a transmitter for a Worker; plain, structured-cloneable, good until the context stops. */
 export interface RcmSenderToken {
+  /** Tells tokens apart. */
   readonly kind: "rcm-sender";
+  /** The layout that both sides must have. */
   readonly abi: string;
+  /** The native number of what it names. */
   readonly handle: number;
+  /** The sender's number. */
   readonly threadNo: number;
 }
 
@@ -289,16 +311,27 @@ export interface RcmSenderToken {
 export type RcmSender =
   & Pick<RcmTransmitter, "send" | "sendData" | "ready" | "flush">
   & AsyncDisposable
-  & { readonly allocator: RcmAllocator };
+  & {
+    /** Memory for its messages. */
+    readonly allocator: RcmAllocator;
+  };
 
 /** Replicates an application's own data in a tier (guide 9.6). */
 export interface RcmTierSync {
+  /**
+   * Replicates data (guide 9.6.1).
+   * @param transNo transaction number; absent: the next one
+   * @param copyData true: `data` may be reused when it returns
+   */
   sync(data: Uint8Array, transNo?: number, copyData?: boolean): RcmStatus;
+  /** Confirms what was replicated, up to a transaction number (guide 9.6.2). */
   sendAck(transNo: number): RcmStatus;
 }
 
 /** Gets the data that a tier replicates (guide 9.7). */
 export interface RcmTierSyncCallback {
+  /** One transaction (guide 9.7.1); returns as `RcmReceiverCallback.onMessage`. */
   onSyn(data: Uint8Array<ArrayBuffer>, transNo: number, user: unknown): number | void;
+  /** The context's role has changed (guide 9.7.2). */
   onRoleChanged?(role: RcmRole): void;
 }

@@ -1,0 +1,253 @@
+/** The factory: one configuration, its contexts, its log, its events (guide 7.1, 9.1, 9.13). */
+
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import process from "node:process";
+import type { RcmContext, RcmFactory } from "./api.ts";
+import { type ConfigView, viewConfig } from "./config_view.ts";
+import type { RcmConfigInput } from "./config/mod.ts";
+import { createContext, type FactoryContext } from "./context.ts";
+import { RcmError } from "./errors.ts";
+import * as abi from "./native/abi.ts";
+import { nativeLibrary, nativeVersion } from "./native/library.ts";
+import { createEventHub } from "./observe/events.ts";
+import { openLogSink } from "./observe/logger.ts";
+import {
+  parseStatisticsRequest,
+  readSnapshot,
+  statisticsText,
+  type StatsContext,
+} from "./observe/statistics.ts";
+import { unsupported } from "./unsupported.ts";
+
+/** Longest prefix of file names in `/dev/shm`, in bytes. */
+const PREFIX_BYTES_MAX = 200;
+
+/** Names of the contexts of this realm that have not stopped. */
+const openNames = new Set<string>();
+
+/** A context of a factory, and what its statistics need. */
+interface Member {
+  readonly name: string;
+  readonly context: FactoryContext;
+  readonly statistics: () => StatsContext;
+  /** It has stopped: another may have its name. */
+  stopped: boolean;
+}
+
+/**
+ * The library's version (guide 9.1.3).
+ *
+ * @returns for example `"rcm version V1.0.0.0 ..."`, as `strings librcm.so` shows it
+ * @throws RcmError `NATIVE` when the native library can't be opened
+ */
+export function getRcmVersion(): string {
+  return nativeVersion();
+}
+
+/**
+ * Creates a factory: checks the whole configuration and opens the native library, but no socket
+ * and no file besides `<workDir>/log/` (guide 7.1.1, 9.1.1).
+ *
+ * @param config path or file URL of a JSON file, or its content as an object; null: the
+ * configuration is read from arbitration (`setArbArg`)
+ * @param workDir where `log/` is made; absent: the current directory
+ * @param lang language of log texts; absent: `"zh_CN"`
+ * @throws RcmError `CONFIG` with one line a fault in `details`, `ARGUMENT`, `NATIVE` when the
+ * library is missing or does not fit
+ *
+ * @example A factory from an object
+ * ```ts ignore
+ * await using factory = newRcmFactory({ Rcm: { Transports: [], Contexts: [] } }, "/var/rcm");
+ * ```
+ */
+export function newRcmFactory(
+  config: string | URL | RcmConfigInput | null,
+  workDir?: string,
+  lang: "zh_CN" | "en_US" = "zh_CN",
+): RcmFactory {
+  if (lang !== "zh_CN" && lang !== "en_US") {
+    throw new RcmError(
+      "ARGUMENT",
+      `newRcmFactory: lang is "zh_CN" or "en_US", not ${JSON.stringify(lang)}`,
+    );
+  }
+  const view = config === null ? null : viewConfig(config);
+  const library = nativeLibrary();
+  const folder = join(resolve(workDir ?? process.cwd()), "log");
+  makeFolder(folder);
+  const log = openLogSink({ folder, lang });
+  const events = createEventHub(log);
+  const members = new Set<Member>();
+  const known = new WeakSet<RcmContext>();
+  let prefix = "";
+  let hadContext = false;
+  let deleting: Promise<void> | null = null;
+
+  function requireAlive(call: string): void {
+    if (deleting !== null) throw new RcmError("STATE", `${call}: the factory has been deleted`);
+  }
+
+  function requireConfig(call: string): ConfigView {
+    requireAlive(call);
+    if (view !== null) return view;
+    // setArbArg is not supported, so it can't have come before.
+    throw new RcmError(
+      "STATE",
+      `${call}: the configuration is to come from arbitration, and setArbArg has not been called`,
+    );
+  }
+
+  function newRcmContext(name: string): RcmContext {
+    const configured = requireConfig("newRcmContext");
+    const { plan, tierName, unsupportedKeys } = configured.context(name);
+    if (openNames.has(name)) {
+      throw new RcmError("STATE", `newRcmContext: ${name} is open in this process already`);
+    }
+    if (unsupportedKeys.length > 0) {
+      throw new RcmError(
+        "UNSUPPORTED",
+        `context ${name} uses ${unsupportedKeys.join(", ")}: not supported by this version`,
+        { details: unsupportedKeys },
+      );
+    }
+    for (const old of [...members]) if (old.name === name && old.stopped) members.delete(old);
+    hadContext = true;
+    openNames.add(name);
+    const context = createContext({
+      plan,
+      prefix,
+      tierName,
+      library,
+      log,
+      events,
+      onStopped() {
+        openNames.delete(name);
+        member.stopped = true;
+      },
+    });
+    const member: Member = {
+      name,
+      context,
+      stopped: false,
+      statistics() {
+        const bytes = context.snapshot();
+        return {
+          contextId: plan.context.id,
+          context: name,
+          tierName,
+          role: context.getRole(),
+          refusedCount: context.refusals(),
+          transport: configured.transport,
+          contextName: configured.contextName,
+          snapshot: bytes === null ? null : readSnapshot(bytes, abi),
+        };
+      },
+    };
+    members.add(member);
+    known.add(context);
+    return context;
+  }
+
+  async function deleteRcmContext(context: RcmContext): Promise<void> {
+    if (!known.has(context)) {
+      throw new RcmError("ARGUMENT", "deleteRcmContext: not a context of this factory");
+    }
+    await context.stop();
+    for (const member of [...members]) if (member.context === context) members.delete(member);
+  }
+
+  function deleteFactory(): Promise<void> {
+    deleting ??= (async () => {
+      const results = await Promise.allSettled([...members].map(({ context }) => context.stop()));
+      members.clear();
+      log.close();
+      for (const result of results) if (result.status === "rejected") throw result.reason;
+    })();
+    return deleting;
+  }
+
+  const factory: RcmFactory = {
+    newRcmContext,
+    deleteRcmContext,
+    getConfig: () => requireConfig("getConfig").config,
+    getStatistics(request) {
+      requireAlive("getStatistics");
+      const wanted = parseStatisticsRequest(request);
+      const contexts = [...members]
+        .filter(({ name }) => wanted.context === undefined || wanted.context === name)
+        .map((member) => member.statistics());
+      return statisticsText(wanted, contexts, abi);
+    },
+    setLogArg(minLevel, logger = null) {
+      requireAlive("setLogArg");
+      log.setLogArg(minLevel, logger);
+    },
+    setArbArg() {
+      requireAlive("setArbArg");
+      requireNoContext("setArbArg");
+      unsupported("setArbArg (arbitration)");
+    },
+    setEventCallback(cb, user) {
+      requireAlive("setEventCallback");
+      events.setEventCallback(cb, user);
+    },
+    setFilePrefix(wanted) {
+      requireAlive("setFilePrefix");
+      requireNoContext("setFilePrefix");
+      checkPrefix(wanted);
+      prefix = wanted;
+    },
+    [Symbol.asyncDispose]: deleteFactory,
+  };
+
+  function requireNoContext(call: string): void {
+    if (hadContext) throw new RcmError("STATE", `${call}: comes before the first context`);
+  }
+
+  return factory;
+}
+
+/**
+ * Stops all contexts of a factory and forgets it (guide 7.1.2, 9.1.2); again: nothing.
+ *
+ * @throws RcmError `ARGUMENT` (as a rejection) for anything else than a factory
+ */
+export async function deleteRcmFactory(f: RcmFactory): Promise<void> {
+  const dispose = (f as Partial<RcmFactory> | null)?.[Symbol.asyncDispose];
+  if (typeof dispose !== "function" || typeof f.newRcmContext !== "function") {
+    throw new RcmError("ARGUMENT", "deleteRcmFactory: not a factory");
+  }
+  await dispose.call(f);
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new RcmError("ARGUMENT", `newRcmFactory: ${folder} can't be made: ${reason}`, { cause });
+  }
+}
+
+/** A prefix is text that makes file names, and folders where it has a `/`. */
+function checkPrefix(prefix: string): void {
+  const fault = prefixFault(prefix);
+  if (fault !== null) {
+    throw new RcmError("ARGUMENT", `setFilePrefix: ${JSON.stringify(prefix)} ${fault}`);
+  }
+}
+
+function prefixFault(prefix: string): string | null {
+  if (typeof prefix !== "string") return "is not a string";
+  // deno-lint-ignore no-control-regex -- these are what is looked for
+  if (/[\u0000-\u001f\u007f]/.test(prefix)) return "has control characters";
+  if (new TextEncoder().encode(prefix).byteLength > PREFIX_BYTES_MAX) {
+    return `is over ${PREFIX_BYTES_MAX} bytes`;
+  }
+  const folders = prefix.split("/").slice(0, -1);
+  if (folders.some((part) => part === "")) return "has an empty folder's name";
+  const parts = prefix.split("/");
+  if (parts.some((part) => part === "." || part === "..")) return 'has a part "." or ".."';
+  return null;
+}
