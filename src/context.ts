@@ -181,7 +181,10 @@ export function createContext(options: ContextOptions): FactoryContext {
     return transmitter;
   }
 
-  /** A fixed `RepairPort` is taken when the transmitter is made, so that its fault shows there. */
+  /**
+   * A fixed `RepairPort` is taken when the transmitter is made, so that its fault shows there, and
+   * kept until `stop()`: each start works on a copy.
+   */
   function openRepairSocket(): void {
     const { repairPort, ip } = plan.context;
     if (repairPort === 0 || repairFd >= 0) return;
@@ -230,7 +233,6 @@ export function createContext(options: ContextOptions): FactoryContext {
     try {
       refuseWhenStopped();
       signal?.throwIfAborted();
-      openRepairSocketAgain();
       const tx = chosen.map((entry) => ({ ...entry, repairFd }));
       const text = new TextEncoder().encode(
         startText(plan, options.prefix, mode, tx, injection),
@@ -272,11 +274,6 @@ export function createContext(options: ContextOptions): FactoryContext {
     if (stopping !== null) {
       throw new RcmError("STATE", `start of context ${name}: it was stopped meanwhile`);
     }
-  }
-
-  /** A start that failed has given the socket of a fixed `RepairPort` away. */
-  function openRepairSocketAgain(): void {
-    if (transmitters.length > 0) openRepairSocket();
   }
 
   /** After a failed start: everything is given back. */
