@@ -40,7 +40,8 @@ pub const panic = std.debug.FullPanic(on_panic);
 fn on_panic(message: []const u8, return_address: ?usize) noreturn {
     var buffer: [512]u8 = undefined;
     const at = return_address orelse 0;
-    const text = std.fmt.bufPrint(&buffer, "librcm: {s} at 0x{x}\n", .{ message, at }) catch &buffer;
+    const text = std.fmt.bufPrint(&buffer, "librcm: {s} at 0x{x}\n", .{ message, at }) catch
+        &buffer;
     _ = std.os.linux.write(2, text.ptr, text.len);
     std.process.abort();
 }

@@ -4,6 +4,7 @@
 test {
     _ = @import("lib.zig");
     _ = @import("tidy.zig");
+    _ = @import("abi_gen.zig");
     _ = @import("abi_hash.zig");
     _ = @import("assert.zig");
     _ = @import("limits.zig");
@@ -23,9 +24,12 @@ test {
     _ = @import("stats/snapshot.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
+    _ = @import("transport/udp.zig");
     _ = @import("transport/udp_test.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
+    _ = @import("window/recovery.zig");
+    _ = @import("window/region.zig");
     _ = @import("window/sending_window.zig");
     _ = @import("window/store_test.zig");
     _ = @import("wire/frame.zig");

@@ -90,12 +90,15 @@ fn connection_id(last: u64) u64 {
     return @max(fresh, last + 1);
 }
 
-fn group_key(hex: []const u8) ?seal.GroupKey {
+/// Null: no key. The configuration has checked the digits; this checks again.
+fn group_key(hex: []const u8, failure: *Failure) StartError!?seal.GroupKey {
     if (hex.len == 0) return null;
     var key: seal.GroupKey = undefined;
-    const bytes = std.fmt.hexToBytes(&key, hex) catch unreachable; // checked by the configuration
-    assert(bytes.len == key.len);
-    return key;
+    if (hex.len == 2 * key.len) {
+        if (std.fmt.hexToBytes(&key, hex)) |_| return key else |_| {}
+    }
+    failure.set("GroupKey is not {d} hex digits", .{2 * key.len});
+    return error.Argument;
 }
 
 fn injector_options(o: *const options_file.Options) injector_file.Options {
@@ -199,30 +202,13 @@ fn open_channel(
     const repair = try open_repair(self, p, failure);
     errdefer udp.close(repair.fd);
     _ = udp.set_ttl(repair.fd, o.ttl);
-    const outs = try gpa.alloc(udp.Sender, p.addrs.len);
-    errdefer gpa.free(outs);
-    var opened: usize = 0;
-    errdefer for (outs[0..opened]) |s| udp.close(s.fd);
-    var is_multicast = false;
-    for (p.addrs, outs) |text, *out| {
-        const ip = address.parse_ip(text) orelse {
-            failure.set("Addr \"{s}\" of topic {s} is not an IPv4 address", .{ text, tx.topic });
-            return error.Socket;
-        };
-        is_multicast = address.is_multicast_ip(ip);
-        out.* = udp.open_sender(.{
-            .destination = .init(ip, p.port),
-            .source_ip = self.ip,
-            .ttl = o.ttl,
-            .mc_loop = o.mcLoop,
-        }, failure) catch return error.Socket;
-        opened += 1;
-    }
+    const outs = try open_outs(self, tx, p, failure);
+    errdefer close_outs(gpa, outs);
     const now_ns = clock.monotonic_ns();
     const configured = try gpa.alloc(peers.Configured, p.receivers.len);
     defer gpa.free(configured);
     for (p.receivers, configured) |r, *c| c.* = .{ .id = r.id, .name = r.name };
-    const key = group_key(p.groupKey);
+    const key = try group_key(p.groupKey, failure);
     const c = try gpa.create(TxChannel);
     errdefer gpa.destroy(c);
     var sender: Sender = try .init(gpa, .{
@@ -232,7 +218,7 @@ fn open_channel(
         .tx_arg = tx.txArg,
         .name = o.name,
         .sizes = .init(p.mtu, key != null),
-        .is_multicast = is_multicast,
+        .is_multicast = outs[0].destination.is_multicast(),
         .window_datagrams = o.sendWindowSize,
         .max_cache_messages = o.maxCacheMsgCount,
         .heartbeat_interval_ns = p.heartbeatIntervalMs * clock.ns_per_ms,
@@ -264,6 +250,39 @@ fn open_channel(
     c.sender.settle();
     tell_start(self, c, open);
     return c;
+}
+
+fn open_outs(
+    self: *Context,
+    tx: *const options_file.Tx,
+    p: *const options_file.TxPartition,
+    failure: *Failure,
+) StartError![]udp.Sender {
+    const outs = try self.gpa.alloc(udp.Sender, p.addrs.len);
+    var opened: usize = 0;
+    errdefer {
+        for (outs[0..opened]) |s| udp.close(s.fd);
+        self.gpa.free(outs);
+    }
+    for (p.addrs, outs) |text, *out| {
+        const ip = address.parse_ip(text) orelse {
+            failure.set("Addr \"{s}\" of topic {s} is not an IPv4 address", .{ text, tx.topic });
+            return error.Socket;
+        };
+        out.* = udp.open_sender(.{
+            .destination = .init(ip, p.port),
+            .source_ip = self.ip,
+            .ttl = self.o().ttl,
+            .mc_loop = self.o().mcLoop,
+        }, failure) catch return error.Socket;
+        opened += 1;
+    }
+    return outs;
+}
+
+fn close_outs(gpa: std.mem.Allocator, outs: []udp.Sender) void {
+    for (outs) |s| udp.close(s.fd);
+    gpa.free(outs);
 }
 
 fn tell_start(self: *Context, c: *TxChannel, open: *const store_file.OpenWindow) void {
@@ -307,17 +326,7 @@ fn open_repair(
 fn start_rx(self: *Context, failure: *Failure) StartError!void {
     const gpa = self.gpa;
     const o = self.o();
-    const batch_bytes = abi.constants.descriptor_batch * @sizeOf(@import("../order/record.zig")
-        .Descriptor);
-    self.descriptor_region = try region_file.map_anonymous(std.mem.alignForward(
-        u64,
-        batch_bytes,
-        limits.page_bytes,
-    ));
-    const chunk_bytes = limits.chunk_bytes_for(o.receiveBytes);
-    const region = try region_file.map_anonymous(o.receiveBytes);
-    self.receive_region = region;
-
+    const region = try map_receive_memory(self, failure);
     const sockets = try open_sockets(self, failure);
     errdefer {
         for (sockets) |s| udp.close(s.socket.fd);
@@ -332,7 +341,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     pool.* = try .init(gpa, .{
         .base = region.base,
         .bytes = o.receiveBytes,
-        .chunk_bytes = chunk_bytes,
+        .chunk_bytes = limits.chunk_bytes_for(o.receiveBytes),
     });
     errdefer pool.deinit(gpa);
     const log = try gpa.create(Log);
@@ -345,18 +354,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     errdefer holding.deinit(gpa);
 
     const channels = try self.parsed.arena.allocator().alloc(stream_file.Channel, o.rx.len);
-    var datagram_bytes: u32 = 65504;
-    for (o.rx, channels) |r, *c| {
-        const key = group_key(r.groupKey);
-        datagram_bytes = @min(datagram_bytes, frame.Sizes.init(r.mtu, key != null).datagram_bytes);
-        c.* = .{
-            .transport = r.transportId,
-            .is_multicast = address.is_multicast_ip(address.parse_ip(r.addrs[0]).?),
-            .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,
-            .ack_interval_ns = r.ackIntervalMs * clock.ns_per_ms,
-            .group_key = key,
-        };
-    }
+    const datagram_bytes = try describe_channels(self, channels, failure);
     const rx = try gpa.create(RxAgent);
     errdefer gpa.destroy(rx);
     rx.* = .{
@@ -382,6 +380,49 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     rx.receiver.settle();
     tell_sockets(self, rx);
     self.rx = rx;
+}
+
+/// Region of the receive log, and the one of the descriptors beside it.
+fn map_receive_memory(self: *Context, failure: *Failure) StartError!region_file.Region {
+    const o = self.o();
+    const batch_bytes = abi.constants.descriptor_batch * @sizeOf(@import("../order/record.zig")
+        .Descriptor);
+    self.descriptor_region = try region_file.map_anonymous(std.mem.alignForward(
+        u64,
+        batch_bytes,
+        limits.page_bytes,
+    ));
+    if (o.receiveBytes > limits.receive_bytes_max) {
+        failure.set("ReceiveMemoryMBytes: at most {d} MiB can be addressed, not {d}", .{
+            limits.receive_bytes_max >> 20,
+            o.receiveBytes >> 20,
+        });
+        return error.Argument;
+    }
+    const region = try region_file.map_anonymous(o.receiveBytes);
+    self.receive_region = region;
+    return region;
+}
+
+/// Fills `channels`; the largest datagram that fits the MTU of all.
+fn describe_channels(
+    self: *Context,
+    channels: []stream_file.Channel,
+    failure: *Failure,
+) StartError!u32 {
+    var datagram_bytes: u32 = 65504;
+    for (self.o().rx, channels) |r, *c| {
+        const key = try group_key(r.groupKey, failure);
+        datagram_bytes = @min(datagram_bytes, frame.Sizes.init(r.mtu, key != null).datagram_bytes);
+        c.* = .{
+            .transport = r.transportId,
+            .is_multicast = address.is_multicast_ip(address.parse_ip(r.addrs[0]).?),
+            .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,
+            .ack_interval_ns = r.ackIntervalMs * clock.ns_per_ms,
+            .group_key = key,
+        };
+    }
+    return datagram_bytes;
 }
 
 fn tell_sockets(self: *Context, rx: *RxAgent) void {

@@ -266,7 +266,8 @@ pub const LossDetector = struct {
             const end = if (index == none) announced else hp.entries[index].begin;
             if (at.less(end)) {
                 if (gap.due_ns == 0) gap.* = .{ .due_ns = now_ns, .since_ns = now_ns };
-                if (due.oldest_ns == 0 or gap.since_ns < due.oldest_ns) due.oldest_ns = gap.since_ns;
+                if (due.oldest_ns == 0) due.oldest_ns = gap.since_ns;
+                due.oldest_ns = @min(due.oldest_ns, gap.since_ns);
                 const storm = mutant.on(.nak_storm);
                 if ((gap.due_ns <= now_ns or storm) and due.count < out.len) {
                     ask(gap, now_ns, timing);

@@ -1,9 +1,9 @@
 //! Answers NAKs: which ranges are sent again, to whom, and how fast.
 //!
 //! A lossy group must not take its sender down, so three things bound the answer:
-//! - *hold-off*: what was repaired to the group a moment ago is not repaired again for a first request, because
-//!   the other receivers that lost the same datagram ask at about the same time;
-//! - *budget*: a token bucket in bytes for all repairs together, and a share of it for each receiver;
+//! - *hold-off*: what was repaired to the group a moment ago is not repaired again for a first
+//!   request, because the other receivers that lost the same datagram ask at about the same time;
+//! - *budget*: a token bucket in bytes for all repairs together, and a share for each receiver;
 //! - *a bounded queue*: what does not fit is dropped and asked for again.
 //!
 //! The first request of a range is answered to the group (others have probably lost it too); from

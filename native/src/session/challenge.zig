@@ -1,8 +1,8 @@
 //! How a receiver agrees on a session with a sender: challenge, confirmation, start of the stream.
 //! Part of `receiver.zig`.
 //!
-//! A SYN changes nothing but a place in a bounded table; the answer to it carries a random token, and
-//! only a CONFIRM that quotes the token starts a stream, or moves one to a new connection.
+//! A SYN changes nothing but a place in a bounded table; the answer to it carries a random token,
+//! and only a CONFIRM that quotes the token starts a stream, or moves one to a new connection.
 
 const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");

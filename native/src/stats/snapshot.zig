@@ -14,7 +14,7 @@
 //! back.
 
 const std = @import("std");
-const assert = std.debug.assert;
+const assert = @import("../assert.zig").assert;
 
 /// Where a sending window stands (`Phase`). The text in JSON is the name with a capital letter.
 pub const TxPhase = enum(u32) {

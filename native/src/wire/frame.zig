@@ -295,7 +295,8 @@ comptime {
 /// Largest number of ranges in a NAK of `datagram_bytes`.
 pub fn nak_ranges_max(datagram_bytes: usize) usize {
     assert(datagram_bytes >= header_bytes + @sizeOf(Nak) + @sizeOf(Range));
-    return @min(limits.nak_ranges_max, (datagram_bytes - header_bytes - @sizeOf(Nak)) / @sizeOf(Range));
+    const room = (datagram_bytes - header_bytes - @sizeOf(Nak)) / @sizeOf(Range);
+    return @min(limits.nak_ranges_max, room);
 }
 
 /// Sizes that follow from the MTU (and from sealing), as guide 9.13.4 reports them.
@@ -339,7 +340,15 @@ pub fn align8(n: anytype) @TypeOf(n) {
 }
 
 /// Why a datagram was refused; each has its counter.
-pub const Refusal = enum { bad_magic, bad_length, bad_check, other_cluster, unknown_type, out_of_range, seal };
+pub const Refusal = enum {
+    bad_magic,
+    bad_length,
+    bad_check,
+    other_cluster,
+    unknown_type,
+    out_of_range,
+    seal,
+};
 
 pub const Decoded = union(enum) {
     ok: *const Header,

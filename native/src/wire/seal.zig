@@ -169,7 +169,8 @@ test "a sealed datagram opens with its key once, and with no other" {
     var copy: [256]u8 align(8) = buffer;
     try testing.expect(open(derive(&group_key, id), copy[0..datagram.len]));
     for (0..datagram.len) |i| {
-        if (i == 4 or i == 5 or i == 23) continue; // length and flags: refused before by decode_header
+        // Length and flags are refused before, by decode_header.
+        if (i == 4 or i == 5 or i == 23) continue;
         copy = buffer;
         copy[i] ^= 1;
         try testing.expect(!open(derive(&group_key, id), copy[0..datagram.len]));
