@@ -190,7 +190,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     if (repairPort === 0 || repairFd >= 0) return;
     const address = new TextEncoder().encode(ip);
     const fd = calls.rcm_repair_socket(address, address.byteLength, repairPort);
-    if (fd < 0) throw nativeError(fd, `RepairPort ${repairPort} of context ${name}`);
+    if (fd < 0) throw nativeError(library, fd, `RepairPort ${repairPort} of context ${name}`);
     repairFd = fd;
   }
 
@@ -229,7 +229,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     const { signal } = wait;
     signal?.throwIfAborted();
     const injection = readInjection();
-    const lease = await acquireWaker(() => pump?.wake());
+    const lease = await acquireWaker(library, () => pump?.wake());
     try {
       refuseWhenStopped();
       signal?.throwIfAborted();
@@ -238,7 +238,7 @@ export function createContext(options: ContextOptions): FactoryContext {
         startText(plan, options.prefix, mode, tx, injection),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
-      if (handle < 0) throw nativeError(handle, `start of context ${name}`);
+      if (handle < 0) throw nativeError(library, handle, `start of context ${name}`);
       opened = { handle, lease };
     } catch (error) {
       await lease.release();
@@ -360,7 +360,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   function region(handle: number, which: number): Region {
     const place = new Float64Array(2);
     const result = calls.rcm_region(handle, which, place);
-    if (result < 0) throw nativeError(result, `memory ${which} of context ${name}`);
+    if (result < 0) throw nativeError(library, result, `memory ${which} of context ${name}`);
     return openRegion(library.map, place[0]!, place[1]!);
   }
 
@@ -480,7 +480,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     delivery?.settle();
     for (;;) {
       const length = calls.rcm_stats(opened.handle, snapshotBytes, snapshotBytes.byteLength);
-      if (length < 0) throw nativeError(length, `statistics of context ${name}`);
+      if (length < 0) throw nativeError(library, length, `statistics of context ${name}`);
       if (length <= snapshotBytes.byteLength) return snapshotBytes.slice(0, length);
       snapshotBytes = new Uint8Array(length);
     }

@@ -7,7 +7,7 @@
 import type { ContextPlan } from "../src/plan.ts";
 import { type ContextOptions, createContext, type FactoryContext } from "../src/context.ts";
 import { ContextState, Descriptor, Notice } from "../src/native/abi.ts";
-import { type NativeLibrary, replaceLibrary } from "../src/native/library.ts";
+import type { NativeLibrary } from "../src/native/library.ts";
 import type { NativeBuffer, NativeCalls } from "../src/native/symbols.ts";
 import { createEventHub } from "../src/observe/events.ts";
 import { openLogSink } from "../src/observe/logger.ts";
@@ -119,7 +119,6 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
 /** A context of `plan` over a fake native side. */
 export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
   const fake = createFake();
-  replaceLibrary(fake.library);
   const log = openLogSink({ folder: mkdtempSync(`${tmpdir()}/rcm-fake-`), lang: "en_US" });
   log.setLogArg(RcmLogLevel.DEBUG, {
     log: (key, level, content) => void fake.lines.push({ key, level, content }),

@@ -50,25 +50,21 @@ export function nativeLibrary(): NativeLibrary {
   return opened;
 }
 
-/** @internal Puts another table of calls in the library's place; null: the real one again. */
-export function replaceLibrary(library: NativeLibrary | null): void {
-  opened = library;
-}
-
 /** @returns the text of this thread's last native error, "" when there is none */
-export function lastNativeError(): string {
+function lastNativeError(library: NativeLibrary): string {
   const text = new Uint8Array(4096);
-  const length = nativeLibrary().calls.rcm_last_error(text, text.byteLength);
+  const length = library.calls.rcm_last_error(text, text.byteLength);
   return decoder.decode(text.subarray(0, Math.max(0, Math.min(length, text.byteLength))));
 }
 
 /**
+ * @param library whose call has failed
  * @param result negative result of a native set-up call
  * @param doing what was tried, for the message
  * @returns the error that tells of it
  */
-export function nativeError(result: number, doing: string): RcmError {
-  const text = lastNativeError();
+export function nativeError(library: NativeLibrary, result: number, doing: string): RcmError {
+  const text = lastNativeError(library);
   return new RcmError(
     errorCodeOfNative(result),
     `${doing}: ${text === "" ? `native result ${result}` : text}`,

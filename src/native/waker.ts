@@ -12,7 +12,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RcmError } from "../errors.ts";
-import { nativeError, nativeLibrary } from "./library.ts";
+import { nativeError, type NativeLibrary } from "./library.ts";
 
 /** A context's share of the waker. */
 export interface WakerLease {
@@ -23,6 +23,7 @@ export interface WakerLease {
 }
 
 interface Waker {
+  readonly library: NativeLibrary;
   readonly id: number;
   readonly connection: net.Socket;
   readonly listeners: Set<() => void>;
@@ -31,23 +32,34 @@ interface Waker {
 /** Longest path of a unix socket, without the 0 behind it. */
 const PATH_BYTES_MAX = 107;
 
-let current: Promise<Waker> | null = null;
-let shares = 0;
+/** What is open in this realm: one waker for a library, and how many share it. */
+interface Sharing {
+  waker: Promise<Waker> | null;
+  shares: number;
+}
+
+const sharings = new WeakMap<NativeLibrary, Sharing>();
 
 /**
+ * @param library whose native threads are to wake
  * @param onWake called once for a wake-up, whichever context it was for
  * @throws RcmError `SOCKET` when no socket can be made
  */
-export async function acquireWaker(onWake: () => void): Promise<WakerLease> {
-  shares += 1;
-  current ??= openWaker();
-  const mine = current;
+export async function acquireWaker(
+  library: NativeLibrary,
+  onWake: () => void,
+): Promise<WakerLease> {
+  const sharing = sharings.get(library) ?? { waker: null, shares: 0 };
+  sharings.set(library, sharing);
+  sharing.shares += 1;
+  sharing.waker ??= openWaker(library);
+  const mine = sharing.waker;
   let waker: Waker;
   try {
     waker = await mine;
   } catch (error) {
-    shares -= 1;
-    if (current === mine) current = null;
+    sharing.shares -= 1;
+    if (sharing.waker === mine) sharing.waker = null;
     throw error;
   }
   waker.listeners.add(onWake);
@@ -58,15 +70,15 @@ export async function acquireWaker(onWake: () => void): Promise<WakerLease> {
       if (released) return;
       released = true;
       waker.listeners.delete(onWake);
-      shares -= 1;
-      if (shares > 0) return;
-      current = null;
+      sharing.shares -= 1;
+      if (sharing.shares > 0) return;
+      sharing.waker = null;
       await closeWaker(waker);
     },
   };
 }
 
-async function openWaker(): Promise<Waker> {
+async function openWaker(library: NativeLibrary): Promise<Waker> {
   const folder = makeFolder();
   const path = join(folder, "w");
   const server = net.createServer();
@@ -81,15 +93,15 @@ async function openWaker(): Promise<Waker> {
       server.listen(path, resolve);
     });
     const bytes = new TextEncoder().encode(path);
-    const id = nativeLibrary().calls.rcm_waker_open(bytes, bytes.byteLength);
-    if (id < 0) throw nativeError(id, `the waker's socket ${path}`);
+    const id = library.calls.rcm_waker_open(bytes, bytes.byteLength);
+    if (id < 0) throw nativeError(library, id, `the waker's socket ${path}`);
     const connection = await accepted;
     const listeners = new Set<() => void>();
     connection.on("data", () => {
       for (const listener of [...listeners]) listener();
     });
     connection.on("error", () => {}); // a broken waker shows as "close"; nothing is lost but speed
-    return { id, connection, listeners };
+    return { library, id, connection, listeners };
   } catch (cause) {
     if (cause instanceof RcmError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -102,7 +114,7 @@ async function openWaker(): Promise<Waker> {
 
 async function closeWaker(waker: Waker): Promise<void> {
   const closed = new Promise<void>((resolve) => waker.connection.once("close", () => resolve()));
-  nativeLibrary().calls.rcm_waker_close(waker.id);
+  waker.library.calls.rcm_waker_close(waker.id);
   waker.connection.destroy();
   await closed;
 }
