@@ -12,7 +12,7 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -31,7 +31,7 @@ import type {
 } from "./commands.ts";
 import { checkHistory, type Delivered, type Expected, readHistory } from "./history.ts";
 import { type Host, makeNetwork, type Network, networkMissing } from "./hosts.ts";
-import { beginRun, forgetChild, keepChild, RUN_VARIABLE, runFolder, runId } from "./run.ts";
+import { beginRun, forgetChild, keepChild, makeFolder, RUN_VARIABLE, runId } from "./run.ts";
 
 export type Runtime = "deno" | "bun";
 export const runtimes: readonly Runtime[] = ["deno", "bun"];
@@ -176,7 +176,7 @@ function makeBed(): { bed: Bed; end(): Promise<void>; describe(): string } {
   const networks: Network[] = [];
   const place = process.pid * 37 + beds * 11;
   const prefix = `${runId}-${beds}/`;
-  const folder = mkdtempSync(join(runFolder, "t-"));
+  const folder = makeFolder();
   const shm = join("/dev/shm", prefix);
   const port = PORT_FIRST + (place * 8) % PORT_COUNT;
   const group = `239.${1 + place % 250}.${1 + (place >> 8) % 250}.${1 + beds % 250}`;

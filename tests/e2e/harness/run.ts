@@ -5,7 +5,7 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -17,9 +17,6 @@ export const RUN_VARIABLE = "RCM_E2E_RUN";
 /** Everything of this test process begins with it. */
 export const runId = `${BASE}${process.pid}`;
 
-/** A folder of this run in the temporary folder. */
-export const runFolder = join(tmpdir(), runId);
-
 const children = new Set<number>();
 const namespaces = new Set<string>();
 let begun = false;
@@ -29,7 +26,6 @@ export function beginRun(): void {
   if (begun) return;
   begun = true;
   removeStale();
-  mkdirSync(runFolder, { recursive: true });
   process.on("exit", endRun);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
@@ -37,6 +33,11 @@ export function beginRun(): void {
       process.exit(1);
     });
   }
+}
+
+/** @returns a new folder of this run; whoever has made it removes it */
+export function makeFolder(): string {
+  return mkdtempSync(join(tmpdir(), `${runId}-`));
 }
 
 /** Also when a test fails, or is interrupted: everything at once, without waiting. */
@@ -83,14 +84,12 @@ function deleteNamespace(name: string): void {
   spawnSync("ip", ["netns", "delete", name]);
 }
 
-/** Files of a run: in /dev/shm by prefix, and its folder. */
 function removeFiles(id: string): void {
-  for (const name of namesIn("/dev/shm")) {
-    if (name === id || name.startsWith(`${id}-`)) {
-      rmSync(join("/dev/shm", name), { recursive: true, force: true });
+  for (const folder of ["/dev/shm", tmpdir()]) {
+    for (const name of namesIn(folder)) {
+      if (name.startsWith(`${id}-`)) rmSync(join(folder, name), { recursive: true, force: true });
     }
   }
-  rmSync(join(tmpdir(), id), { recursive: true, force: true });
 }
 
 function removeStale(): void {
@@ -120,7 +119,7 @@ function orphans(): number[] {
 }
 
 function ownerOf(name: string): number {
-  return Number(new RegExp(`^${BASE}(\\d+)(?:-|$)`).exec(name)?.[1] ?? NaN);
+  return Number(new RegExp(`^${BASE}(\\d+)-`).exec(name)?.[1] ?? NaN);
 }
 
 function isStale(name: string): boolean {
