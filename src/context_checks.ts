@@ -2,22 +2,17 @@
 
 import process from "node:process";
 import type { RcmReceiverCallback, ReceiverOptions } from "./api.ts";
+import type { ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 import { RcmError } from "./errors.ts";
-import {
-  type ContextPlan,
-  type Injection,
-  parseInjection,
-  type PlanTx,
-  type PlanTxPartition,
-} from "./plan.ts";
+import { type ContextPlan, type Injection, parseInjection } from "./plan.ts";
 import type { DeliveryMode } from "./receiver.ts";
 import { unsupported } from "./unsupported.ts";
 
 /** What a `createTransmitter` asks for. */
 export interface WantedTx {
-  readonly plan: PlanTx;
+  readonly plan: ResolvedTx;
   /** Ascending by number. */
-  readonly partitions: readonly PlanTxPartition[];
+  readonly partitions: readonly ResolvedTxPartition[];
   readonly txArg: number;
 }
 
@@ -48,9 +43,9 @@ export function checkTransmitter(
 
 function choosePartitions(
   where: string,
-  configured: readonly PlanTxPartition[],
+  configured: readonly ResolvedTxPartition[],
   wanted: readonly number[] | null | undefined,
-): readonly PlanTxPartition[] {
+): readonly ResolvedTxPartition[] {
   if (wanted === null || wanted === undefined) return configured;
   const known = configured.map((partition) => partition.partitionNo);
   if (!Array.isArray(wanted) || wanted.length === 0) {

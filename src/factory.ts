@@ -4,8 +4,15 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import type { RcmContext, RcmFactory } from "./api.ts";
-import { type ConfigView, viewConfig } from "./config_view.ts";
-import type { RcmConfigInput } from "./config/mod.ts";
+import {
+  configView,
+  contextName,
+  loadConfig,
+  type LoadedConfig,
+  type RcmConfigInput,
+  resolveContext,
+  transportInfo,
+} from "./config/mod.ts";
 import { createContext, type FactoryContext } from "./context.ts";
 import { RcmError } from "./errors.ts";
 import * as abi from "./native/abi.ts";
@@ -72,7 +79,7 @@ export function newRcmFactory(
       `newRcmFactory: lang is "zh_CN" or "en_US", not ${JSON.stringify(lang)}`,
     );
   }
-  const view = config === null ? null : viewConfig(config);
+  const loaded = config === null ? null : loadConfig(config);
   const library = nativeLibrary();
   const folder = join(resolve(workDir ?? process.cwd()), "log");
   makeFolder(folder);
@@ -88,9 +95,9 @@ export function newRcmFactory(
     if (deleting !== null) throw new RcmError("STATE", `${call}: the factory has been deleted`);
   }
 
-  function requireConfig(call: string): ConfigView {
+  function requireConfig(call: string): LoadedConfig {
     requireAlive(call);
-    if (view !== null) return view;
+    if (loaded !== null) return loaded;
     // setArbArg is not supported, so it can't have come before.
     throw new RcmError(
       "STATE",
@@ -100,7 +107,8 @@ export function newRcmFactory(
 
   function newRcmContext(name: string): RcmContext {
     const configured = requireConfig("newRcmContext");
-    const { plan, tierName, unsupportedKeys } = configured.context(name);
+    const plan = resolveContext(configured, name);
+    const { tierName, unsupportedKeys } = plan;
     if (openNames.has(name)) {
       throw new RcmError("STATE", `newRcmContext: ${name} is open in this process already`);
     }
@@ -138,8 +146,8 @@ export function newRcmFactory(
           tierName,
           role: context.getRole(),
           refusedCount: context.refusals(),
-          transport: configured.transport,
-          contextName: configured.contextName,
+          transport: (id) => transportInfo(configured, id),
+          contextName: (id) => contextName(configured, id),
           snapshot: bytes === null ? null : readSnapshot(bytes, abi),
         };
       },
@@ -170,7 +178,7 @@ export function newRcmFactory(
   const factory: RcmFactory = {
     newRcmContext,
     deleteRcmContext,
-    getConfig: () => requireConfig("getConfig").config,
+    getConfig: () => configView(requireConfig("getConfig")),
     getStatistics(request) {
       requireAlive("getStatistics");
       const wanted = parseStatisticsRequest(request);

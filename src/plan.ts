@@ -1,88 +1,18 @@
 /**
  * What a context needs of the configuration, and the text that starts its native side.
  *
- * The names of `StartPlan` and below are those of the native side's JSON reader; all are required.
+ * The names in it are those of the native side's JSON reader; all are required.
  */
 
-/** A receiver that the configuration knows of a sent topic and partition. */
-export interface PlanReceiver {
-  readonly id: number;
-  readonly name: string;
-}
-
-/** What a topic and partition is for senders and receivers alike. */
-export interface PlanTransport {
-  readonly transportId: number;
-  readonly partitionNo: number;
-  readonly addrs: readonly string[];
-  readonly port: number;
-  readonly mtu: number;
-  readonly heartbeatIntervalMs: number;
-  readonly heartbeatTimeoutMs: number;
-  readonly ackIntervalMs: number;
-  readonly ackTimeoutMs: number;
-  /** "" or 64 hexadecimal digits. */
-  readonly groupKey: string;
-}
-
-/** A sent topic and partition. */
-export interface PlanTxPartition extends PlanTransport {
-  readonly asynchronous: boolean;
-  readonly slowDisconnect: boolean;
-  readonly receivers: readonly PlanReceiver[];
-}
-
-/** A topic that may be sent. */
-export interface PlanTx {
-  readonly topic: string;
-  /** Ascending by number. */
-  readonly partitions: readonly PlanTxPartition[];
-}
-
-/** A received topic and partition, in the file's order. */
-export interface PlanRx extends PlanTransport {
-  readonly topic: string;
-  readonly lane: number;
-}
-
-/** The context as a whole. */
-export interface PlanContext {
-  readonly name: string;
-  readonly id: number;
-  readonly clusterId: number;
-  readonly ip: string;
-  readonly threading: "shared" | "dedicated" | "inline";
-  readonly waitStrategy: "spin" | "yield" | "adaptive" | "block";
-  readonly bindCoreId: number;
-  readonly mcLoop: boolean;
-  readonly ttl: number;
-  readonly socketBufferBytes: number;
-  readonly repairPortStart: number;
-  readonly repairPortEnd: number;
-  readonly repairPort: number;
-  readonly sendWindowSize: number;
-  readonly arenaBytes: number;
-  readonly maxCacheMsgCount: number;
-  readonly receiveBytes: number;
-  readonly isHandshake: boolean;
-  readonly startTimeoutMs: number;
-  readonly isTotalOrder: boolean;
-  readonly usePreAllocate: boolean;
-}
+import type { ResolvedContext, ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 
 /** Everything that a context asks of its configuration. */
-export interface ContextPlan {
-  readonly context: PlanContext;
-  /** True: the configuration asks for a record (`IsRecord`). */
-  readonly isRecord: boolean;
-  readonly tx: readonly PlanTx[];
-  readonly rx: readonly PlanRx[];
-}
+export type ContextPlan = Pick<ResolvedContext, "context" | "isRecord" | "tx" | "rx">;
 
 /** A created transmitter: its topic, and the chosen of its partitions. */
 export interface ChosenTx {
-  readonly plan: PlanTx;
-  readonly partitions: readonly PlanTxPartition[];
+  readonly plan: ResolvedTx;
+  readonly partitions: readonly ResolvedTxPartition[];
   readonly txArg: number;
   /** A socket that is bound to the fixed `RepairPort` already; -1: none. */
   readonly repairFd: number;
