@@ -1,0 +1,319 @@
+/** One context of a checked configuration, with all that it needs to start. */
+
+import { RcmError } from "../errors.ts";
+import { contextValues, defaultOf, type Entry, type Found, idOf, look } from "./entries.ts";
+import { show } from "./faults.ts";
+import { splitAddresses } from "./formats.ts";
+import type { ContextValues } from "./key_types.ts";
+import { BUILT_PARTS, keysAt, TOLERATED_KEYS } from "./keys.ts";
+import type { LoadedConfig } from "./load.ts";
+import type { Model, Node, Route } from "./model.ts";
+import { suggestion } from "./names.ts";
+
+const MIB = 2 ** 20;
+const KIB = 2 ** 10;
+
+/** A context that the configuration lets receive a topic and partition. */
+export interface ConfiguredReceiver {
+  readonly id: number;
+  readonly name: string;
+}
+
+/** A transport as a context sees it. Times are in milliseconds. */
+export interface ResolvedTransport {
+  readonly transportId: number;
+  readonly partitionNo: number;
+  /** One multicast group, or unicast addresses; none: shared memory only. */
+  readonly addrs: readonly string[];
+  /** 0: there are no addresses. */
+  readonly port: number;
+  /** Limit of IP packets in bytes: the transport's, else the context's. */
+  readonly mtu: number;
+  readonly heartbeatIntervalMs: number;
+  readonly heartbeatTimeoutMs: number;
+  readonly ackIntervalMs: number;
+  readonly ackTimeoutMs: number;
+  /** "" or 64 hexadecimal digits: the transport's, else the context's. */
+  readonly groupKey: string;
+}
+
+/** A topic and partition that is sent. */
+export interface ResolvedTxPartition extends ResolvedTransport {
+  /** True: the network thread sends (`AsynchronousRms`). */
+  readonly asynchronous: boolean;
+  /** True: a receiver without progress is disconnected (`SlowReceiver`). */
+  readonly slowDisconnect: boolean;
+  /** Every context whose `RxTopics` come to this transport, observers and the sender included. */
+  readonly receivers: readonly ConfiguredReceiver[];
+}
+
+/** A topic that is sent. */
+export interface ResolvedTx {
+  readonly topic: string;
+  /** Ascending by number. */
+  readonly partitions: readonly ResolvedTxPartition[];
+}
+
+/** A topic and partition that is received. */
+export interface ResolvedRx extends ResolvedTransport {
+  readonly topic: string;
+  /** Index of the topic in `RxTopics`, from 0 (guide 7.2.7). */
+  readonly lane: number;
+}
+
+/** What a context as a whole needs to start, in the units of the native side. */
+export interface ResolvedBasics {
+  readonly name: string;
+  readonly id: number;
+  readonly clusterId: number;
+  /** An address, or a network `a.b.c.d/n`; "": shared memory only. */
+  readonly ip: string;
+  readonly threading: ContextValues["Threading"];
+  readonly waitStrategy: ContextValues["WaitStrategy"];
+  readonly bindCoreId: number;
+  readonly mcLoop: boolean;
+  readonly ttl: number;
+  readonly socketBufferBytes: number;
+  readonly repairPortStart: number;
+  readonly repairPortEnd: number;
+  readonly repairPort: number;
+  readonly sendWindowSize: number;
+  readonly arenaBytes: number;
+  readonly maxCacheMsgCount: number;
+  readonly receiveBytes: number;
+  readonly isHandshake: boolean;
+  readonly startTimeoutMs: number;
+  readonly isTotalOrder: boolean;
+  readonly usePreAllocate: boolean;
+}
+
+/** A context as configured, templates and defaults applied. */
+export interface ResolvedContext {
+  readonly context: ResolvedBasics;
+  /** Its tier's name; the context's own for a single node. */
+  readonly tierName: string;
+  readonly isRecord: boolean;
+  /** In the order of `TxTopics`. */
+  readonly tx: readonly ResolvedTx[];
+  /** In the order of `RxTopics`. */
+  readonly rx: readonly ResolvedRx[];
+  /** All values by key, named as in the file. */
+  readonly values: ContextValues;
+  /**
+   * Paths of the keys that this version can't act on, for example
+   * `Rcm.Contexts[0].IsTotalOrder (Default)`; empty: the context can be created.
+   */
+  readonly unsupportedKeys: readonly string[];
+}
+
+/** What statistics and events say of a transport. */
+export interface TransportInfo {
+  readonly topic: string;
+  readonly partitionNo: number;
+  readonly addrs: readonly string[];
+  readonly port: number;
+}
+
+/**
+ * Looks a context up.
+ *
+ * @param call name of the function that was asked, for the message
+ * @throws RcmError `ARGUMENT` with the nearest name when there is none, or it is a template
+ */
+export function resolveContext(
+  loaded: LoadedConfig,
+  name: string,
+  call = "newRcmContext",
+): ResolvedContext {
+  const { model, clusterId } = loaded;
+  const node = findNode(model, name);
+  if (node === undefined) {
+    throw new RcmError("ARGUMENT", `${call}: ${unknownContext(loaded, name)}`);
+  }
+  const { entry } = node;
+  const values = valuesOf(entry);
+  return {
+    context: basicsOf(node, clusterId, values),
+    tierName: values.IsSingleton ? node.name : values.TierName,
+    isRecord: values.IsRecord,
+    tx: txOf(node, model),
+    rx: node.rx.all.map((route) => ({
+      ...transportOf(route, entry),
+      topic: route.topic,
+      lane: route.lane,
+    })),
+    values,
+    unsupportedKeys: unsupportedKeys(node),
+  };
+}
+
+/**
+ * @returns why there is no context of a name, with the nearest that there is; begins in lower case
+ */
+export function unknownContext({ origin, model }: LoadedConfig, name: unknown): string {
+  if (typeof name !== "string") return `a context's name is a string, not ${show(name)}`;
+  const hint = suggestion(name, model.nodes.map((node) => node.name));
+  return model.contextTemplates.includes(name)
+    ? `${show(name)} is a template of ${origin}: it has no Id${hint}`
+    : `there is no context ${show(name)} in ${origin}${hint}`;
+}
+
+/** @returns what a transport's number stands for; undefined: there is none */
+export function transportInfo(
+  { model }: LoadedConfig,
+  transportId: number,
+): TransportInfo | undefined {
+  const entry = model.transports.find((one) => idOf(one) === transportId);
+  if (entry === undefined) return undefined;
+  return {
+    topic: look(entry, "Topic").value ?? "",
+    partitionNo: look(entry, "PartitionNo").value,
+    ...addressesOf(entry),
+  };
+}
+
+/** @returns the name of a context by its number; "": there is none */
+export function contextName({ model }: LoadedConfig, contextId: number): string {
+  return model.nodes.find((node) => node.id === contextId)?.name ?? "";
+}
+
+/** @returns a context by its name, templates aside */
+export function findNode(model: Model, name: string): Node | undefined {
+  return model.nodes.find((node) => node.name === name);
+}
+
+/** With the defaults that other keys give. */
+function valuesOf(entry: Entry<"context">): ContextValues {
+  const values = contextValues(entry, keysAt("context").map((key) => key.name));
+  return {
+    ...values,
+    SyncIp: values.SyncIp ?? values.Ip,
+    AckCount: values.AckCount === 0 ? 1 : values.AckCount,
+  };
+}
+
+function basicsOf(node: Node, clusterId: number, values: ContextValues): ResolvedBasics {
+  return {
+    name: node.name,
+    id: node.id,
+    clusterId,
+    ip: values.Ip ?? "",
+    threading: values.Threading,
+    waitStrategy: values.WaitStrategy,
+    bindCoreId: values.BindCoreId,
+    mcLoop: values.McLoop,
+    ttl: values.TTL,
+    socketBufferBytes: values.SocketBufferSizeKBytes * KIB,
+    repairPortStart: values.RepairPortStart,
+    repairPortEnd: values.RepairPortEnd,
+    repairPort: values.RepairPort,
+    sendWindowSize: values.SendWindowSize,
+    arenaBytes: values.MaxMemoryAllowedMBytes * MIB,
+    maxCacheMsgCount: values.MaxCacheMsgCount,
+    receiveBytes: values.ReceiveMemoryMBytes * MIB,
+    isHandshake: values.IsHandshake,
+    startTimeoutMs: values.StartTimeoutSecs * 1000,
+    isTotalOrder: values.IsTotalOrder,
+    usePreAllocate: values.UsePreAllocate,
+  };
+}
+
+function txOf({ entry, tx }: Node, model: Model): readonly ResolvedTx[] {
+  const receivers = receiversOf(model);
+  const topics = new Map<string, ResolvedTxPartition[]>();
+  for (const route of tx.all) {
+    const { transport } = route;
+    const partition = {
+      ...transportOf(route, entry),
+      asynchronous: look(transport, "AsynchronousRms").value,
+      slowDisconnect: look(transport, "SlowReceiver").value === "disconnect",
+      receivers: receivers.get(transport) ?? [],
+    };
+    const partitions = topics.get(route.topic);
+    if (partitions === undefined) topics.set(route.topic, [partition]);
+    else partitions.push(partition);
+  }
+  return [...topics].map(([topic, partitions]) => ({
+    topic,
+    partitions: partitions.sort((a, b) => a.partitionNo - b.partitionNo),
+  }));
+}
+
+/** Who receives a transport, in the order of `Contexts`. */
+function receiversOf(
+  model: Model,
+): ReadonlyMap<Entry<"transport">, readonly ConfiguredReceiver[]> {
+  const receivers = new Map<Entry<"transport">, ConfiguredReceiver[]>();
+  for (const { id, name, rx } of model.nodes) {
+    for (const { transport } of rx.all) {
+      const others = receivers.get(transport);
+      if (others === undefined) receivers.set(transport, [{ id, name }]);
+      else others.push({ id, name });
+    }
+  }
+  return receivers;
+}
+
+function transportOf(route: Route, context: Entry<"context">): ResolvedTransport {
+  const { transport, partitionNo } = route;
+  return {
+    transportId: idOf(transport),
+    partitionNo,
+    ...addressesOf(transport),
+    mtu: nearer(look(transport, "MTU"), look(context, "MTU")),
+    heartbeatIntervalMs: look(transport, "HeartbeatIntervalMilli").value,
+    heartbeatTimeoutMs: look(transport, "HeartbeatTimeoutMilli").value,
+    ackIntervalMs: look(transport, "AckIntervalMilli").value,
+    ackTimeoutMs: look(transport, "AckTimeoutMilli").value,
+    groupKey: nearer(look(transport, "GroupKey"), look(context, "GroupKey")) ?? "",
+  };
+}
+
+function addressesOf(transport: Entry<"transport">) {
+  const { value: addr } = look(transport, "Addr");
+  const { value: port } = look(transport, "Port");
+  if (addr === undefined) return { addrs: [], port: 0 };
+  return { addrs: splitAddresses(addr), port: port ?? 0 };
+}
+
+/** The transport's value wins where it has one. */
+function nearer<T>(transport: Found<T>, context: Found<T>): T {
+  return transport.isGiven ? transport.value : context.value;
+}
+
+function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
+  const transports = [...tx.all, ...rx.all].map((route) => route.transport);
+  const found = [...new Set(transports), entry].flatMap(unsupportedOf);
+  return [...new Set(found)];
+}
+
+function unsupportedOf(entry: Entry): readonly string[] {
+  return keysAt(entry.kind).flatMap((key) => {
+    if (BUILT_PARTS.has(key.part) || TOLERATED_KEYS.has(key.name)) return [];
+    // The table's names are those of the kind's values.
+    const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
+    const isDefault = Array.isArray(value)
+      ? value.length === 0
+      : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);
+    return isDefault ? [] : [`${at.path}${at.label === "" ? "" : ` (${at.label})`}`];
+  });
+}
+
+/** Values that are written another way than the default and mean the same. */
+function isSameThing(entry: Entry<"context">, name: string, value: unknown): boolean {
+  if (name === "AckCount") return value === 0;
+  return name === "SyncIp" && value === look(entry, "Ip").value;
+}
+
+/** @returns what `getRcmContextConfig` shows of a topic's transports: the list's own order */
+export function routesByTopic(
+  routes: readonly Route[],
+): readonly { readonly name: string; readonly partitionNos: readonly number[] }[] {
+  const topics = new Map<string, number[]>();
+  for (const { topic, partitionNo } of routes) {
+    const numbers = topics.get(topic);
+    if (numbers === undefined) topics.set(topic, [partitionNo]);
+    else numbers.push(partitionNo);
+  }
+  return [...topics].map(([name, partitionNos]) => ({ name, partitionNos }));
+}
