@@ -30,7 +30,7 @@ export interface SendResult {
   /** The answer that ended the run early; 0: all were sent. */
   readonly status: RcmStatus;
   readonly milliseconds: number;
-  /** Of the last message, where it has 1 MiB or more. */
+  /** Of the last message of 1 MiB or more. */
   readonly sha256: string | null;
 }
 
