@@ -1,4 +1,4 @@
-/** Delivery, sending and life cycle of the TypeScript side alone, over a native library in JavaScript. */
+/** Delivery, sending and life cycle of the TypeScript side, over a native side in JavaScript. */
 
 import assert from "node:assert/strict";
 import process from "node:process";
