@@ -248,6 +248,7 @@ pub fn main() !void {
         .epoch = .{},
         .first = 30,
         .announced = 42,
+        .connection_first = 7,
         .receiver = receiver_id,
         .tx_arg = 11,
         .fragment_bytes = 1424,

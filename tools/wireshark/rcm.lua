@@ -49,6 +49,7 @@ local flags = {
   [3] = "repair",
   [4] = "handshake",
   [5] = "mandatory",
+  [6] = "fresh",
 }
 
 -- { field, offset, bytes, how it is shown, label }
@@ -111,12 +112,13 @@ local layouts = {
     { "epoch.id", 32, 8, "dec", "Epoch, id" },
     { "first", 40, 8, "dec", "First number that can be repaired" },
     { "announced", 48, 8, "dec", "Announced number" },
-    { "receiver", 56, 2, "dec", "Receiver" },
-    { "tx_arg", 58, 2, "dec", "Sender's argument" },
-    { "fragment_bytes", 60, 2, "dec", "Bytes of a full fragment" },
-    { "group_size", 62, 2, "dec", "Connected receivers" },
-    { "window_datagrams", 64, 4, "dec", "Window in datagrams" },
-    { "pad", 68, 4, "bytes", "Padding" },
+    { "connection_first", 56, 8, "dec", "First number of the connection" },
+    { "receiver", 64, 2, "dec", "Receiver" },
+    { "tx_arg", 66, 2, "dec", "Sender's argument" },
+    { "fragment_bytes", 68, 2, "dec", "Bytes of a full fragment" },
+    { "group_size", 70, 2, "dec", "Connected receivers" },
+    { "window_datagrams", 72, 4, "dec", "Window in datagrams" },
+    { "pad", 76, 4, "bytes", "Padding" },
   },
   Heartbeat = {
     { "stream_token", 0, 8, "hex", "Stream token" },
@@ -396,7 +398,7 @@ end
 
 dissect_body[5] = function(tree, tvb, first, _, number)
   add_fields(tree, tvb, first, "Confirm")
-  return "receiver " .. tvb(first + 56, 2):le_uint() .. " begins at " .. tostring(number) .. ", announced " ..
+  return "receiver " .. tvb(first + 64, 2):le_uint() .. " begins at " .. tostring(number) .. ", announced " ..
     tostring(tvb(first + 48, 8):le_uint64())
 end
 

@@ -225,6 +225,7 @@ fn open_channel(
         .ack_timeout_ns = p.ackTimeoutMs * clock.ns_per_ms,
         .slow_disconnect = p.slowDisconnect,
         .handshake = o.isHandshake and !open.recovery.resumed,
+        .fresh = !open.recovery.resumed,
         .start_timeout_ns = o.startTimeoutMs * clock.ns_per_ms,
         .configured = configured,
         .group_key = key,

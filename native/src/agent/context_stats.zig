@@ -46,7 +46,7 @@ fn add_drops(h: *snapshot.StatsHeader, c: anytype) void {
     h.dropped_out_of_range += r[@backingInt(frame.Refusal.out_of_range)] + c.out_of_range;
     h.dropped_unknown_stream += c.unknown_stream;
     h.dropped_bad_token += c.bad_token;
-    h.dropped_unauthenticated += c.unauthenticated + r[@backingInt(frame.Refusal.seal)];
+    h.dropped_unauthenticated += c.unauthenticated;
     h.dropped_replayed += c.replayed;
 }
 

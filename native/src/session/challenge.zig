@@ -109,13 +109,14 @@ pub fn on_syn(
     p.reply_due = true;
     self.dirty = true;
     if (mutant.on(.challenge_skipped) and !h.flags().handshake) {
-        activate(self, now_ns, p, h.number, &.{
+        activate(self, now_ns, p, h.number, false, &.{
             .receiver_token = 0,
             .session_token = 1,
             .stream_token = 1,
             .epoch = .{},
             .first = syn.first,
             .announced = h.number,
+            .connection_first = syn.first,
             .receiver = self.o.id,
             .tx_arg = syn.tx_arg,
             .fragment_bytes = syn.fragment_bytes,
@@ -163,7 +164,7 @@ pub fn on_confirm(self: *Receiver, now_ns: u64, h: *const frame.Header, bytes: [
         return;
     }
     if (self.closing) return;
-    activate(self, now_ns, p, h.number, c);
+    activate(self, now_ns, p, h.number, h.flags().fresh, c);
 }
 
 fn activate(
@@ -171,6 +172,7 @@ fn activate(
     now_ns: u64,
     p: *Pending,
     start: u64,
+    is_fresh: bool,
     c: *const frame.Confirm,
 ) void {
     const s = self.find(p.key) orelse new_stream(self, p) orelse {
@@ -209,7 +211,9 @@ fn activate(
     s.ack_now = true;
     s.phase = .started;
     const from = s.next.msg;
-    settle_position(self, s, start, c, is_new);
+    settle_position(self, s, start, c, is_new and is_fresh);
+    s.confirmed = c.announced;
+    if (is_new) s.acked = Position.min(s.next, s.announced);
     self.notices.log(.session_agreed_rx, .info, .{
         .transport = p.key.transport,
         .name = s.name_slice(),
@@ -237,18 +241,18 @@ fn settle_position(
     s: *Stream,
     start: u64,
     c: *const frame.Confirm,
-    is_new: bool,
+    is_wiped: bool,
 ) void {
     if (!s.has_position or mutant.on(.position_forgotten)) {
         s.next = .{ .msg = start };
         s.has_position = true;
     } else if (s.next.msg < c.first) {
         s.lose(&self.shared, c.first);
-    } else if (is_new and s.next.msg > c.announced) {
+    } else if (is_wiped and s.next.msg > c.connection_first) {
         self.notices.log(.sender_wiped_rx, .imp, .{
             .transport = s.key.transport,
             .name = s.name_slice(),
-            .args = .{ number(c.first), number(s.next.msg - 1), 0, 0 },
+            .args = .{ number(c.connection_first), number(s.next.msg - 1), 0, 0 },
         });
     }
 }
@@ -305,7 +309,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         .receiver_token = p.token,
         .instance = self.instance,
         .receiver = self.o.id,
-        .has_position = @intFromBool(has),
+        .has_position = if (!has) 0 else if (same) 1 else 2,
         .frag = if (same) at.frag else 0,
         .name_len = @intCast(self.o.name.len),
         .name = frame.name_copy(self.o.name),

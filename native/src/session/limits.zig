@@ -42,7 +42,7 @@ pub const rst_interval_ns = 20 * ms;
 pub const confirming_hold_ns = 250 * ms;
 pub const closing_repeats = 3;
 
-// ---- heartbeats: 1, 4, 16, 64, ... ms after the last data, then the configured interval
+// ---- heartbeats: 1, 5, 21, 85, ... ms after the last data, then the configured interval
 pub const heartbeat_first_ns = 1 * ms;
 pub const want_ack_interval_ns = 1 * ms;
 

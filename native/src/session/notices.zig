@@ -27,9 +27,21 @@ pub const Notices = struct {
         self.push(.log, @backingInt(key), level, a);
     }
 
+    /// What may be missed goes no further than this, so that a loss always finds room.
+    const ordinary_max = limits.notices_max / 4 * 3;
+
+    fn is_ordinary(kind: abi.NoticeKind, code: u32, level: abi.LogLevel) bool {
+        return switch (kind) {
+            .event => code == @backingInt(abi.EventType.fill_gap),
+            .log => @backingInt(level) < @backingInt(abi.LogLevel.err),
+            .role => false,
+        };
+    }
+
     fn push(self: *Notices, kind: abi.NoticeKind, code: u32, level: abi.LogLevel, a: Args) void {
         const at = self.written.raw;
-        if (at -% self.read.load(.acquire) >= limits.notices_max) {
+        const room: u32 = if (is_ordinary(kind, code, level)) ordinary_max else limits.notices_max;
+        if (at -% self.read.load(.acquire) >= room) {
             self.dropped += 1;
             return;
         }
@@ -72,7 +84,7 @@ pub fn number(n: u64) f64 {
 test "a full ring drops the newest and keeps the order" {
     var notices: Notices = .{};
     for (0..limits.notices_max + 3) |i| {
-        notices.event(.fill_gap, .{ .args = .{ number(i), 0, 0, 0 }, .name = "peer" });
+        notices.event(.message_loss, .{ .args = .{ number(i), 0, 0, 0 }, .name = "peer" });
     }
     try std.testing.expectEqual(3, notices.dropped);
     var out: [limits.notices_max + 1]abi.Notice = undefined;

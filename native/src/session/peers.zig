@@ -17,6 +17,20 @@ const Position = frame.Position;
 
 pub const State = enum(u32) { known, confirming, connected, disconnected };
 
+/// A session that was offered by CONFIRM and not taken yet. It replaces the one in force, if any,
+/// only when a frame quotes its token: an answer to SYN that somebody forged changes nothing.
+pub const Candidate = struct {
+    /// 0: none.
+    token: u64 = 0,
+    instance: u64 = 0,
+    address: Address = .{ .ip = 0, .port = 0 },
+    offered_ns: u64 = 0,
+    key: seal.Key = @splat(0),
+    replay: seal.ReplayWindow = .{},
+    name_len: u16 = 0,
+    name: [64]u8 = @splat(0),
+};
+
 pub const Peer = struct {
     id: u16,
     state: State,
@@ -45,6 +59,7 @@ pub const Peer = struct {
     replay: seal.ReplayWindow = .{},
     name_len: u16 = 0,
     name: [64]u8 = @splat(0),
+    candidate: Candidate = .{},
 
     pub fn name_slice(self: *const Peer) []const u8 {
         return self.name[0..self.name_len];

@@ -185,7 +185,7 @@ pub const Receiver = struct {
                 if (s.ack_now) self.dirty = true;
                 self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
             },
-            .heartbeat => self.on_heartbeat(now_ns, s, h),
+            .heartbeat => self.on_heartbeat(now_ns, from, s, h),
             .fill => self.on_fill(now_ns, s, h),
             .rst => self.on_rst(now_ns, s, h),
             else => unreachable,
@@ -247,7 +247,13 @@ pub const Receiver = struct {
         challenge.challenge_again(self, now_ns, s);
     }
 
-    fn on_heartbeat(self: *Receiver, now_ns: u64, s: *Stream, h: *const frame.Header) void {
+    fn on_heartbeat(
+        self: *Receiver,
+        now_ns: u64,
+        from: Address,
+        s: *Stream,
+        h: *const frame.Header,
+    ) void {
         const b = frame.decode_heartbeat(h) orelse {
             self.counters.out_of_range += 1;
             return;
@@ -256,9 +262,17 @@ pub const Receiver = struct {
             self.counters.bad_token += 1;
             return;
         }
+        if (!s.is_near(h.number)) {
+            self.counters.out_of_range += 1;
+            return;
+        }
         s.last_heard_ns = now_ns;
         s.group_size = @max(1, b.group_size);
-        s.announced = Position.max(s.announced, .{ .msg = h.number, .frag = b.frag });
+        const told: Position = .{ .msg = h.number, .frag = b.frag };
+        if (from.eql(s.repair)) {
+            // To this receiver alone: the answer to a NAK for what was never sent.
+            s.announced = Position.max(told, s.detector.highest(self.shared.holding, s.next));
+        } else s.announced = Position.max(s.announced, told);
         if (h.flags().ack_request) {
             s.ack_now = true;
             self.dirty = true;

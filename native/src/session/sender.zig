@@ -51,6 +51,8 @@ pub const Options = struct {
     ack_timeout_ns: u64,
     slow_disconnect: bool = false,
     handshake: bool = false,
+    /// The window did not exist before: its numbers continue nothing.
+    fresh: bool = false,
     start_timeout_ns: u64 = 0,
     configured: []const peers_file.Configured = &.{},
     group_key: ?seal.GroupKey = null,
@@ -545,7 +547,7 @@ pub const Sender = struct {
             self.window_was_full = false;
         }
         if (n == 0) return null;
-        self.heartbeat_step_ns = limits.heartbeat_first_ns / 4;
+        self.heartbeat_step_ns = limits.heartbeat_first_ns;
         self.heartbeat_due_ns = now_ns + limits.heartbeat_first_ns;
         return .{ .to = null, .bytes = built, .segment_bytes = @min(built, size) };
     }

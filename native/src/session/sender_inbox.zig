@@ -31,26 +31,35 @@ pub fn authentic(self: *Sender, h: *const frame.Header, bytes: []align(8) u8) bo
     };
     const receiver: u16 = @truncate(trailer.instance);
     const peer = self.peers.find(receiver);
-    const known = peer != null and peer.?.instance == trailer.instance;
-    const key = if (known) peer.?.key else seal.derive(group_key, .{
-        .direction = .from_receiver,
-        .tier = self.o.tier,
-        .cluster = self.o.cluster,
-        .source = self.o.source,
-        .transport = self.o.transport,
-        .receiver = receiver,
-        .instance = trailer.instance,
-    });
+    const session = Session.of(peer, trailer.instance);
+    const key = session.key orelse receiver_key(self, group_key, receiver, trailer.instance);
     if (!seal.open(key, bytes[0..h.length])) {
         self.counters.unauthenticated += 1;
         return false;
     }
-    if (known and !peer.?.replay.accept(trailer.counter)) {
+    if (session.replay) |replay| if (!replay.accept(trailer.counter)) {
         self.counters.replayed += 1;
         return false;
-    }
+    };
     return true;
 }
+
+/// Key and replay window of a known start of a receiver.
+const Session = struct {
+    key: ?seal.Key = null,
+    replay: ?*seal.ReplayWindow = null,
+
+    fn of(peer: ?*Peer, instance: u64) Session {
+        const p = peer orelse return .{};
+        if (p.session_token != 0 and p.instance == instance) {
+            return .{ .key = p.key, .replay = &p.replay };
+        }
+        if (p.candidate.token != 0 and p.candidate.instance == instance) {
+            return .{ .key = p.candidate.key, .replay = &p.candidate.replay };
+        }
+        return .{};
+    }
+};
 
 pub fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
     const r = frame.decode_syn_reply(h) orelse {
@@ -81,6 +90,7 @@ pub fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.H
     agree(self, now_ns, from, p, h, r);
 }
 
+/// Offers a session. What is in force stays so until the receiver quotes the new token.
 fn agree(
     self: *Sender,
     now_ns: u64,
@@ -89,43 +99,36 @@ fn agree(
     h: *const frame.Header,
     r: *const frame.SynReply,
 ) void {
-    const new_session = p.instance != r.instance or p.session_token == 0;
-    if (new_session) {
-        // A connected receiver is replaced only by an answer that quotes a token which it gets now.
-        p.instance = r.instance;
-        p.session_token = self.rng.random().int(u64) | 1;
-        p.name_len = r.name_len;
-        p.name = r.name;
-        p.replay = .{};
-        p.wiped_told = false;
-        if (self.o.group_key) |*k| p.key = seal.derive(k, .{
-            .direction = .from_receiver,
-            .tier = self.o.tier,
-            .cluster = self.o.cluster,
-            .source = self.o.source,
-            .transport = self.o.transport,
-            .receiver = p.id,
-            .instance = r.instance,
-        });
-        self.peers.set_state(p, .known);
-    }
-    p.mandatory = h.flags().mandatory;
-    p.address = from;
-    const start: Position = if (r.has_position == 1)
+    const c = &p.candidate;
+    const repeated = c.token != 0 and c.instance == r.instance and c.address.eql(from) and
+        now_ns < c.offered_ns + limits.confirming_hold_ns;
+    if (!repeated) c.* = .{
+        .token = self.rng.random().int(u64) | 1,
+        .instance = r.instance,
+        .address = from,
+        .offered_ns = now_ns,
+        .key = if (self.o.group_key) |*k| receiver_key(self, k, p.id, r.instance) else @splat(0),
+        .name_len = r.name_len,
+        .name = r.name,
+    };
+    const start: Position = if (r.has_position != 0)
         .{ .msg = h.number, .frag = r.frag }
     else
         .{ .msg = join_at(self, now_ns) };
     if (p.state != .connected) {
+        p.mandatory = h.flags().mandatory;
         p.acked = Position.min(start, self.announced);
         p.confirmed_ns = now_ns;
         self.peers.set_state(p, .confirming);
     }
-    if (start.msg > self.window.written() and !p.wiped_told) {
+    const first = self.window.connection_first();
+    const is_left = r.has_position == 2 and self.o.fresh and start.msg > first;
+    if (is_left and !p.wiped_told) {
         p.wiped_told = true;
         self.notices.log(.sender_wiped, .imp, .{
             .transport = self.o.transport,
-            .name = p.name_slice(),
-            .args = .{ number(self.window.connection_first()), number(start.msg), 0, 0 },
+            .name = r.name[0..r.name_len],
+            .args = .{ number(first), number(start.msg), 0, 0 },
         });
     }
     self.control(.{ .confirm = .{
@@ -134,6 +137,39 @@ fn agree(
         .start = start.msg,
         .frag = start.frag,
     } });
+}
+
+fn receiver_key(
+    self: *const Sender,
+    group_key: *const seal.GroupKey,
+    receiver: u16,
+    instance: u64,
+) seal.Key {
+    return seal.derive(group_key, .{
+        .direction = .from_receiver,
+        .tier = self.o.tier,
+        .cluster = self.o.cluster,
+        .source = self.o.source,
+        .transport = self.o.transport,
+        .receiver = receiver,
+        .instance = instance,
+    });
+}
+
+/// The receiver has quoted the token of the offered session: from here on it is the one in force.
+fn take_candidate(self: *Sender, p: *Peer) void {
+    const c = &p.candidate;
+    // One window for one key: what was accepted once under it is not accepted again.
+    if (p.instance != c.instance) p.replay = c.replay;
+    p.instance = c.instance;
+    p.session_token = c.token;
+    p.address = c.address;
+    p.key = c.key;
+    p.name_len = c.name_len;
+    p.name = c.name;
+    c.token = 0;
+    // Its position may be another one now: it connects anew.
+    if (p.state != .confirming) self.peers.set_state(p, .confirming);
 }
 
 /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
@@ -156,7 +192,9 @@ fn session_peer(
 ) ?*Peer {
     if (self.phase != .started) return null;
     const p = self.peers.find(receiver);
-    const known = p != null and p.?.session_token == token and
+    if (p) |q| if (token != 0 and q.candidate.token == token and
+        h.connection() == self.o.connection) take_candidate(self, q);
+    const known = p != null and token != 0 and p.?.session_token == token and
         h.connection() == self.o.connection;
     if (known and p.?.state != .disconnected) return p;
     if (mutant.on(.token_ignored) and p != null) return p;
@@ -303,7 +341,7 @@ pub fn on_rst(self: *Sender, now_ns: u64, h: *const frame.Header) void {
         return;
     };
     const p = self.peers.find(r.receiver) orelse return;
-    if (p.session_token != r.token or h.connection() != self.o.connection) {
+    if (r.token == 0 or p.session_token != r.token or h.connection() != self.o.connection) {
         self.counters.bad_token += 1;
         return;
     }

@@ -23,20 +23,23 @@ pub fn control_run(self: *Sender, image: []align(8) u8, c: Control) Run {
     switch (c) {
         .confirm => |x| {
             const p = &self.peers.list[x.peer];
-            const bytes = self.put(frame.Confirm, image, self.head(.confirm, x.start, .{}), .{
+            const bytes = self.put(frame.Confirm, image, self.head(.confirm, x.start, .{
+                .fresh = self.o.fresh,
+            }), .{
                 .receiver_token = x.token,
-                .session_token = p.session_token,
+                .session_token = p.candidate.token,
                 .stream_token = self.stream_token,
                 .epoch = .{},
                 .first = self.window.reclaimed(),
                 .announced = self.announced.msg,
+                .connection_first = self.window.connection_first(),
                 .receiver = p.id,
                 .tx_arg = self.o.tx_arg,
                 .fragment_bytes = @intCast(self.o.sizes.fragment_bytes),
                 .group_size = group_size(self),
                 .window_datagrams = self.o.window_datagrams,
             });
-            return one(bytes, p.address);
+            return one(bytes, p.candidate.address);
         },
         .rst => |x| return one(self.put(frame.Rst, image, self.head(.rst, 0, .{}), .{
             .token = x.token,

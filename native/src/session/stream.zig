@@ -91,6 +91,8 @@ pub const Stream = struct {
     connection: u64 = 0,
     has_position: bool = false,
     next: Position = .{ .msg = 0 },
+    /// What the sender had announced when the session was agreed: numbers are judged from there.
+    confirmed: u64 = 0,
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
@@ -201,8 +203,7 @@ pub const Stream = struct {
 
     /// Where a datagram lies, or null when it is malformed or too far ahead to be true.
     fn span_of(self: *const Stream, h: *const frame.Header) ?Span {
-        const ahead = h.number -| self.next.msg;
-        if (ahead > @as(u64, self.window_datagrams) * limits.messages_per_datagram_max) return null;
+        if (!self.is_near(h.number)) return null;
         if (h.type == @backingInt(frame.Type.fragment)) {
             const f = frame.decode_fragment(h) orelse return null;
             const begin: Position = .{ .msg = h.number, .frag = f.head.fragment_no };
@@ -214,6 +215,14 @@ pub const Stream = struct {
         }
         const count = frame.message_count(h) orelse return null;
         return .{ .begin = .{ .msg = h.number }, .end = .{ .msg = h.number + count } };
+    }
+
+    /// A window at most beyond what this receiver has, or the sender had when they agreed: a number
+    /// beyond that is damaged or forged, and believing it would end the stream.
+    pub fn is_near(self: *const Stream, number_told: u64) bool {
+        const base = @max(self.next.msg, self.confirmed);
+        const window = @as(u64, self.window_datagrams) * limits.messages_per_datagram_max;
+        return number_told -| base <= window;
     }
 
     fn measure(self: *Stream, shared: *Shared, now_ns: u64) void {

@@ -58,7 +58,9 @@ pub const Flags = packed struct(u8) {
     /// ACK, SYN_REPLY: acknowledges what was processed (manual acknowledgement, tier), not what was
     /// logged.
     mandatory: bool = false,
-    reserved: u2 = 0,
+    /// CONFIRM: the connection's numbers do not continue earlier ones: the window was wiped, or new.
+    fresh: bool = false,
+    reserved: u1 = 0,
 };
 
 pub const Header = extern struct {
@@ -154,6 +156,7 @@ pub const SynReply = extern struct {
     /// Tells two starts of a receiver apart.
     instance: u64,
     receiver: u16,
+    /// 0: none; 1: of this connection; 2: of an earlier one.
     has_position: u16,
     frag: u32,
     name_len: u16,
@@ -173,6 +176,8 @@ pub const Confirm = extern struct {
     /// first).
     first: u64,
     announced: u64,
+    /// The first number of the connection.
+    connection_first: u64,
     receiver: u16,
     tx_arg: u16,
     fragment_bytes: u16,
@@ -236,7 +241,7 @@ pub const RstReason = enum(u32) {
     disconnected = 3,
 };
 
-/// header.number: 0.
+/// header.number: 0; of a sender that closes: its next message number.
 pub const Rst = extern struct {
     /// The stream token (to receivers), or the session token (to the sender, or quoted back by it).
     token: u64,
@@ -278,7 +283,7 @@ comptime {
     ok(@sizeOf(FragmentHeader) == 16);
     ok(@sizeOf(Syn) == 120);
     ok(@sizeOf(SynReply) == 96);
-    ok(@sizeOf(Confirm) == 72);
+    ok(@sizeOf(Confirm) == 80);
     ok(@sizeOf(Heartbeat) == 40);
     ok(@sizeOf(Ack) == 24);
     ok(@sizeOf(Range) == 24);
@@ -347,7 +352,6 @@ pub const Refusal = enum {
     other_cluster,
     unknown_type,
     out_of_range,
-    seal,
 };
 
 pub const Decoded = union(enum) {
@@ -447,7 +451,7 @@ pub fn decode_syn(h: *const Header) ?*const Syn {
 
 pub fn decode_syn_reply(h: *const Header) ?*const SynReply {
     const s = body(SynReply, h);
-    if (s.receiver == 0 or s.has_position > 1) return null;
+    if (s.receiver == 0 or s.has_position > 2) return null;
     if (s.has_position == 0 and (h.number != 0 or s.frag != 0)) return null;
     if (!name_ok(s.name_len, &s.name)) return null;
     return s;
@@ -456,6 +460,7 @@ pub fn decode_syn_reply(h: *const Header) ?*const SynReply {
 pub fn decode_confirm(h: *const Header) ?*const Confirm {
     const c = body(Confirm, h);
     if (c.first > number_max or c.announced > number_max) return null;
+    if (c.connection_first > number_max) return null;
     if (c.fragment_bytes < fragment_bytes_min or c.window_datagrams == 0) return null;
     if (c.window_datagrams > limits.window_datagrams_max) return null;
     if (c.receiver == 0) return null;
