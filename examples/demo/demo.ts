@@ -120,8 +120,8 @@ if (size === 0) {
 const text = readFileSync(file);
 let lines = text.at(-1) === 10 ? 0 : 1;
 for (let at = text.indexOf(10); at >= 0; at = text.indexOf(10, at + 1)) lines += 1;
-// About three seconds, so that there is something to see; a large file goes as fast as 50,000 lines/s.
-const rate = Math.min(50_000, Math.max(500, Math.ceil(lines / 3)));
+// About three seconds, so that there is something to see; a large file goes at 20,000 lines/s.
+const rate = Math.min(20_000, Math.max(500, Math.ceil(lines / 3)));
 
 const bun = process.env["RCM_BUN"];
 if (bun === undefined) {
