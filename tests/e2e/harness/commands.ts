@@ -88,6 +88,8 @@ export interface Commands {
   stop: { in: { context: string }; out: null };
   /** Sends a run; other commands go on meanwhile. */
   send: { in: SendRun; out: SendResult };
+  /** Ends the transmitter's run after the message it is at. */
+  halt: { in: { context: string; topic: string }; out: null };
   ready: { in: TxWait; out: boolean };
   flush: { in: TxWait; out: boolean };
   connected: { in: TxWait & { receivers: number }; out: boolean };

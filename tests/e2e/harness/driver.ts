@@ -244,7 +244,7 @@ function makeConfig(wish: ConfigWish, group: string, port: number): RcmConfigInp
 }
 
 /** The program of a runtime: as the test runner names it, else this one, or the project's own. */
-function programOf(runtime: Runtime): readonly string[] {
+export function programOf(runtime: Runtime): readonly string[] {
   if (runtime === "deno") {
     return [process.env["RCM_DENO"] ?? process.execPath, "run", "-A", "--quiet"];
   }
@@ -325,7 +325,7 @@ function attach(
     isOver = true;
     exit = how;
     forgetChild(pid);
-    const error = new Error(`${who()}: ${how}: ${stderr.slice(-4000)}`);
+    const error = new Error(`${who()}: ${how}: ${tail(stderr)}`);
     noHello(error);
     for (const { reject } of waiting.values()) reject(error);
     waiting.clear();
@@ -361,13 +361,17 @@ function attach(
     bigs,
     hello: helloCame,
     ended,
-    async call<K extends keyof Commands>(command: K, args: Commands[K]["in"]) {
-      if (isOver) throw new Error(`${who()}: ${command}: ${exit}: ${stderr.slice(-4000)}`);
+    call<K extends keyof Commands>(command: K, args: Commands[K]["in"]) {
       const id = nextId++;
-      commands.set(id, command);
-      const answer = new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
-      child.stdin!.write(`${JSON.stringify({ id, command, args })}\n`);
-      return await answer as Commands[K]["out"];
+      const answer = new Promise<unknown>((resolve, reject) => {
+        if (isOver) return reject(new Error(`${who()}: ${command}: ${exit}: ${tail(stderr)}`));
+        waiting.set(id, { resolve, reject });
+        commands.set(id, command);
+        child.stdin!.write(`${JSON.stringify({ id, command, args })}\n`);
+      });
+      // A test that fails does not wait for all that it has begun.
+      answer.catch(() => {});
+      return answer as Promise<Commands[K]["out"]>;
     },
     async sender(context, { topics = ["t"], txArg, partitions } = {}) {
       await node.call("context", { context });
@@ -454,6 +458,9 @@ function attach(
   };
   return node;
 }
+
+/** What matters of a long text. */
+const tail = (text: string) => text.slice(-4000);
 
 /** Waits until a condition holds; throws when it does not within the limit. */
 export async function until(

@@ -89,6 +89,8 @@ export interface SentRun {
   readonly count: number;
   /** Index of the first; default 0. */
   readonly first?: number;
+  /** From one index to the next; default 1. */
+  readonly step?: number;
 }
 
 /** What a receiver should have got of a stream. */
@@ -189,7 +191,7 @@ function checkOne(cursor: Cursor, got: Delivered, say: (text: string) => void): 
     run = expected.runs[cursor.run];
   }
   if (run === undefined) return say(`${where} was never sent`);
-  const index = (run.first ?? 0) + got.no - cursor.runBase;
+  const index = (run.first ?? 0) + (got.no - cursor.runBase) * (run.step ?? 1);
   const length = sizeOf(run.sizes, index);
   if (got.length !== length) say(`${where} has ${got.length} bytes, ${length} were sent`);
   if (got.msgArg !== (index & 0xffff)) say(`${where} has the msgArg of another`);
@@ -207,4 +209,10 @@ function skipLost(cursor: Cursor): void {
   for (const [start, end] of cursor.expected.lost ?? []) {
     if (cursor.next === start) cursor.next = end + 1;
   }
+}
+
+/** The longest time between two deliveries, or to either end, between two moments in Unix ms. */
+export function longestGapMs(times: readonly number[], fromMs: number, toMs: number): number {
+  const during = [fromMs, ...times.filter((ms) => ms > fromMs && ms < toMs), toMs];
+  return during.reduce((most, ms, i) => Math.max(most, ms - (during[i - 1] ?? ms)), 0);
 }

@@ -200,6 +200,8 @@ async function poll(m: Member, isRunning: () => boolean): Promise<void> {
 
 // Sending
 
+/** The run of each transmitter, by context and topic: to end it early. */
+const running = new Map<string, { halted: boolean }>();
 /** Of the last message of 1 MiB or more. */
 let lastHash: string | null = null;
 
@@ -229,7 +231,9 @@ async function send(run: SendRun): Promise<Commands["send"]["out"]> {
   let sent = 0;
   let blocked = 0;
   let status: RcmStatus = RcmStatus.OK;
-  while (sent < run.count) {
+  const mine = { halted: false };
+  running.set(`${run.context}/${run.topic}`, mine);
+  while (sent < run.count && !mine.halted) {
     if (run.perSecond !== undefined) {
       const due = start + sent * 1000 / run.perSecond;
       const early = due - performance.now();
@@ -374,6 +378,11 @@ const handlers: Handlers = {
     return null;
   },
   send,
+  halt({ context, topic }) {
+    const run = running.get(`${context}/${topic}`);
+    if (run !== undefined) run.halted = true;
+    return null;
+  },
   ready: async ({ context, topic, timeoutMs }) =>
     await transmitter(context, topic).ready(waitOf(timeoutMs)),
   flush: async ({ context, topic, timeoutMs }) =>
