@@ -195,7 +195,7 @@ test("guide 8.3 and 8.9: windows, memory, packets, observers merge into 5.2", ()
 
 // Templates
 
-test("the template called Default applies to entries and templates without REF, not to itself", () => {
+test("the template Default applies to entries and templates without REF, not to itself", () => {
   const sample = simple();
   sample.Rcm.Contexts.push(
     { Name: "Default", TTL: 1, SendWindowSize: 10, StartTimeoutSecs: 9 },

@@ -36,8 +36,8 @@ const OBJECT_ORIGIN = "the configuration";
  *
  * @param source path or file URL of a JSON file (commas after the last element and comments are
  * allowed), or its content as an object
- * @throws RcmError `CONFIG` with one line for each fault in `details`; `ARGUMENT` when the source is
- * neither a path, a file URL, nor an object
+ * @throws RcmError `CONFIG` with one line for each fault in `details`; `ARGUMENT` when the source
+ * is neither a path, a file URL, nor an object
  */
 export function loadConfig(
   source: string | URL | RcmConfigInput,
