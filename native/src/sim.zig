@@ -1,0 +1,154 @@
+//! The simulator's command.
+//!
+//!     sim [--seed N] [--seeds FIRST..LAST] [--events N] [--minutes N] [--verbose]
+//!     sim --mutants | --mutant NAME
+//!
+//! Without arguments: the regression seeds, then seeds from 1 on until ten million events. With
+//! `--seed N` alone just that one; with `--events` or `--minutes` from it on. A violation prints
+//! the command that replays it. The last line is `N passed, N failed`.
+
+const std = @import("std");
+const cluster_file = @import("testing/cluster.zig");
+const verdict_file = @import("testing/verdict.zig");
+const mutant_file = @import("testing/mutant.zig");
+const mutation = @import("testing/mutation.zig");
+const report = @import("testing/report.zig");
+const Cluster = cluster_file.Cluster;
+const Mutant = mutant_file.Mutant;
+
+/// Seeds that found something, each with what it was; they run first.
+const regression_seeds = [_]u64{};
+const events_default = 10_000_000;
+
+const Arguments = struct {
+    seed: ?u64 = null,
+    last: ?u64 = null,
+    events: ?u64 = null,
+    minutes: ?u64 = null,
+    mutants: bool = false,
+    mutant: ?Mutant = null,
+    verbose: bool = false,
+};
+
+pub const panic = std.debug.FullPanic(report.panicked);
+
+pub fn main(init: std.process.Init) !void {
+    const arena = init.arena.allocator();
+    const args = try init.minimal.args.toSlice(arena);
+    const a = parse(args[1..]);
+    var buffer: [4096]u8 = undefined;
+    var stdout = std.Io.File.stdout().writerStreaming(init.io, &buffer);
+    const out = &stdout.interface;
+    const failed = if (a.mutants)
+        try mutation.run_all(out)
+    else if (a.mutant) |m|
+        try mutation.run_one(out, m)
+    else
+        try run_seeds(out, init.io, a);
+    try out.flush();
+    if (failed > 0) std.process.exit(1);
+}
+
+fn usage(text: []const u8) noreturn {
+    std.process.fatal("{s}\nusage: sim [--seed N] [--seeds FIRST..LAST] [--events N] " ++
+        "[--minutes N] [--mutants] [--mutant NAME] [--verbose]", .{text});
+}
+
+fn parse(args: []const [:0]const u8) Arguments {
+    var a: Arguments = .{};
+    var i: usize = 0;
+    while (i < args.len) : (i += 1) {
+        const name = args[i];
+        if (std.mem.eql(u8, name, "--")) continue;
+        if (std.mem.eql(u8, name, "--mutants")) {
+            a.mutants = true;
+            continue;
+        }
+        if (std.mem.eql(u8, name, "--verbose")) {
+            a.verbose = true;
+            continue;
+        }
+        i += 1;
+        if (i == args.len) usage(name);
+        const value = args[i];
+        if (std.mem.eql(u8, name, "--seed")) {
+            a.seed = number(value);
+        } else if (std.mem.eql(u8, name, "--seeds")) {
+            const dots = std.mem.indexOf(u8, value, "..") orelse usage(value);
+            a.seed = number(value[0..dots]);
+            a.last = number(value[dots + 2 ..]);
+        } else if (std.mem.eql(u8, name, "--events")) {
+            a.events = number(value);
+        } else if (std.mem.eql(u8, name, "--minutes")) {
+            a.minutes = number(value);
+        } else if (std.mem.eql(u8, name, "--mutant")) {
+            a.mutant = std.meta.stringToEnum(Mutant, value) orelse usage(value);
+        } else usage(name);
+    }
+    return a;
+}
+
+fn number(text: []const u8) u64 {
+    return std.fmt.parseInt(u64, text, 10) catch usage(text);
+}
+
+const Tally = struct {
+    totals: cluster_file.Totals = .{},
+    seeds: u64 = 0,
+    passed: u64 = 0,
+    failed: u64 = 0,
+};
+
+fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
+    var tally: Tally = .{};
+    const from = std.Io.Clock.awake.now(io);
+    if (a.seed == null) {
+        for (regression_seeds) |seed| try run_seed(out, &tally, seed, a.verbose);
+    }
+    const only_one = a.seed != null and a.last == null and a.events == null and a.minutes == null;
+    const first = a.seed orelse 1;
+    const last = if (only_one) first else a.last orelse std.math.maxInt(u64);
+    const open_end = a.last == null and a.minutes == null and !only_one;
+    const events: ?u64 = a.events orelse if (open_end) events_default else null;
+    var seed = first;
+    while (true) : (seed += 1) {
+        try run_seed(out, &tally, seed, a.verbose or only_one);
+        if (seed == last) break;
+        if (events) |n| if (tally.totals.events >= n) break;
+        const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
+        if (a.minutes) |n| if (gone_ns >= @as(i96, n) * std.time.ns_per_min) break;
+        if (tally.failed >= 20) break;
+    }
+    const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
+    try report.totals(out, &tally.totals, tally.seeds, @intCast(gone_ns));
+    try out.print("{d} passed, {d} failed\n", .{ tally.passed, tally.failed });
+    return tally.failed;
+}
+
+fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
+    report.running = seed;
+    const cluster: *Cluster = try .init(std.heap.c_allocator, seed);
+    defer cluster.deinit();
+    if (verbose) {
+        try report.scenario(out, &cluster.scenario);
+        try out.flush();
+    }
+    cluster.run();
+    tally.seeds += 1;
+    tally.totals.add(&cluster.totals);
+    if (cluster.verdict.violation) |*v| {
+        tally.failed += 1;
+        try report.violation(out, seed, v);
+        try out.flush();
+    } else tally.passed += 1;
+    if (verbose) {
+        try out.print("seed {d}: {d} events, digest {x:0>16}\n", .{
+            seed, cluster.totals.events, cluster.digest,
+        });
+        try out.flush();
+    }
+}
+
+test {
+    _ = @import("testing/cluster.zig");
+}

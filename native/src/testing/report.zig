@@ -1,0 +1,98 @@
+//! What the simulator prints.
+
+const std = @import("std");
+const cluster_file = @import("cluster.zig");
+const scenario_file = @import("scenario.zig");
+const verdict_file = @import("verdict.zig");
+const Writer = std.Io.Writer;
+
+/// The seed that runs now, for the last words of a crash.
+pub var running: ?u64 = null;
+/// A crash is expected: the process only says so by its exit code.
+pub var crash_code: ?u8 = null;
+
+/// An assertion of the code under test failed: the seed must not get lost.
+pub fn panicked(message: []const u8, return_address: ?usize) noreturn {
+    @branchHint(.cold);
+    if (crash_code) |code| std.process.exit(code);
+    if (running) |seed| {
+        running = null;
+        var buffer: [256]u8 = undefined;
+        const text = std.fmt.bufPrint(&buffer, "\nseed {d}: crash: {s}\n" ++
+            "replay: deno task sim -- --seed {d}\n0 passed, 1 failed\n", .{
+            seed, message[0..@min(message.len, 100)], seed,
+        }) catch "";
+        _ = std.os.linux.write(2, text.ptr, text.len);
+    }
+    std.debug.defaultPanic(message, return_address);
+}
+
+pub fn violation(out: *Writer, seed: u64, v: *const verdict_file.Violation) !void {
+    try out.print("seed {d}: {t} at {d}.{d:0>6} s: {s}\n  replay: deno task sim -- --seed {d}\n", .{
+        seed,      v.check, v.at_ns / std.time.ns_per_s, v.at_ns % std.time.ns_per_s / 1000,
+        v.words(), seed,
+    });
+}
+
+pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
+    try out.print("seed {d}: {t}, {d} senders, {d} receivers, {d} transports\n", .{
+        s.seed, s.kind, s.sender_count, s.receiver_count, s.transport_count,
+    });
+    for (s.transports[0..s.transport_count], 0..) |*t, i| {
+        try out.print("  transport {d}: {s} mtu {d} key {} heartbeat {d}/{d} ms ack {d}/{d} ms, " ++
+            "messages to {d} bytes\n", .{
+            t.id,                                 if (t.is_multicast) "group" else "list",
+            t.mtu,                                t.group_key != null,
+            t.heartbeat_interval_ns / 1_000_000,  t.heartbeat_timeout_ns / 1_000_000,
+            t.ack_interval_ns / 1_000_000,        t.ack_timeout_ns / 1_000_000,
+            s.sizes[i].max,
+        });
+    }
+    try out.print("  tx {any} rx {any} configured {x} window {d} cache {d} arena {d} nodes {d} " ++
+        "receive memory {d}\n", .{
+        s.tx_mask[0..s.sender_count], s.rx_mask[0..s.receiver_count], s.configured,
+        s.window_datagrams,           s.cache_messages,               s.arena_bytes,
+        s.nodes,                      s.receive_bytes,
+    });
+    try out.print("  handshake {} slow_disconnect {} total_order {} messages {d} every {d} us " ++
+        "burst {d} runs {d} handler {d} us batch {d} joined {}\n", .{
+        s.handshake,               s.slow_disconnect, s.is_total_order, s.messages,
+        s.publish_every_ns / 1000, s.publish_burst,   s.runs_per_step,  s.handler_ns / 1000,
+        s.batch,                   s.joined_buffers,
+    });
+    try out.print("  {any}\n  {any}\n  residual loss {d} ppm, drift {d} ppm, safety {d} ms, " ++
+        "{d} events\n", .{
+        s.faults,                s.mishaps,       s.residual_loss_ppm, s.drift_ppm,
+        s.safety_ns / 1_000_000, s.safety_events,
+    });
+}
+
+pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: u64) !void {
+    const n = &t.network;
+    const seconds = @as(f64, @floatFromInt(took_ns)) / 1e9;
+    const rate = @as(f64, @floatFromInt(t.events)) / @max(seconds, 1e-9);
+    const hours = @as(f64, @floatFromInt(t.virtual_ns)) / 3.6e12;
+    try out.print("seeds {d}, events {d} ({d:.0}/s), virtual hours {d:.2}\n", .{
+        seeds, t.events, rate, hours,
+    });
+    try out.print("datagrams: {d} sent, {d} arrived\n", .{ n.sent, n.arrived });
+    try out.print("faults: lost {d}, lost in bursts {d}, cut off {d}, doubled {d}, corrupted {d}, " ++
+        "delayed {d}, queues full {d},\n", .{
+        n.lost, n.lost_in_bursts, n.cut, n.duplicated, n.corrupted, n.reordered, n.overflowed,
+    });
+    try out.print("  partitions {d}, pauses {d}, receivers killed {d}, senders killed {d}, files " ++
+        "wiped {d}, messages torn {d},\n", .{
+        t.partitions, t.pauses, t.receiver_kills, t.sender_kills, t.wipes, t.torn,
+    });
+    try out.print("  clean stops {d}, slow handlers {d}, batches refused {d}, send flags changed " ++
+        "{d}, hostile datagrams {d}\n", .{
+        t.stops, t.stalls, t.refusals, t.flag_changes, t.hostile,
+    });
+    try out.print("repair: {d} NAKs, {d} datagrams sent again; {d} sessions, {d} disconnects\n", .{
+        t.naks, t.repairs, t.sessions, t.disconnects,
+    });
+    try out.print("messages: {d} published, {d} delivered and checked, {d} delivered again, {d} " ++
+        "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
+        t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
+    });
+}

@@ -1,0 +1,333 @@
+//! What a seed stands for: how many senders and receivers, how they are configured, what they
+//! publish, and what goes wrong. Each fault is in about half of the scenarios and absent from the
+//! others, so that they meet in every combination and none hides another for ever.
+
+const std = @import("std");
+const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
+const Dice = @import("dice.zig").Dice;
+const messages = @import("messages.zig");
+
+pub const us: u64 = 1_000;
+pub const ms: u64 = 1_000_000;
+pub const s: u64 = 1_000_000_000;
+
+pub const senders_max = 4;
+pub const receivers_max = 4;
+pub const transports_max = 3;
+pub const windows_max = senders_max * transports_max;
+
+pub const Kind = enum {
+    /// Any mixture of faults.
+    general,
+    /// Only loss, and the bill for its repair is looked at.
+    cost,
+    /// Somebody who sees no traffic sends to every port.
+    hostile_blind,
+    /// Somebody who sees and copies all traffic, and sends from anybody's address, but does not
+    /// have the group key.
+    hostile_keyed,
+};
+
+/// One (topic, partition).
+pub const Transport = struct {
+    id: u16,
+    is_multicast: bool,
+    mtu: u32,
+    group_key: ?seal.GroupKey,
+    heartbeat_interval_ns: u64,
+    heartbeat_timeout_ns: u64,
+    ack_interval_ns: u64,
+    ack_timeout_ns: u64,
+    sizes: frame.Sizes,
+};
+
+/// What happens to datagrams, out of a million.
+pub const Faults = struct {
+    loss_ppm: u32 = 0,
+    /// Of a group's datagrams, before they fork: nobody gets them.
+    uplink_loss_ppm: u32 = 0,
+    /// A link falls into a burst, and how long that lasts on average, in datagrams.
+    burst_ppm: u32 = 0,
+    burst_datagrams: u32 = 0,
+    duplicate_ppm: u32 = 0,
+    corrupt_ppm: u32 = 0,
+    /// Held back long enough to be overtaken.
+    reorder_ppm: u32 = 0,
+    reorder_ns: u64 = 0,
+    delay_ns: u64 = 0,
+    jitter_ns: u64 = 0,
+};
+
+/// What happens to nodes: mean time between two events of a kind, 0: never.
+pub const Mishaps = struct {
+    partition_every_ns: u64 = 0,
+    pause_every_ns: u64 = 0,
+    kill_receiver_every_ns: u64 = 0,
+    kill_sender_every_ns: u64 = 0,
+    stop_every_ns: u64 = 0,
+    slow_handler_every_ns: u64 = 0,
+    send_flag_every_ns: u64 = 0,
+    /// Upper end of how long each of them lasts.
+    lasts_ns: u64 = 0,
+    wipe_ppm: u32 = 0,
+    torn_ppm: u32 = 0,
+    refuse_ppm: u32 = 0,
+};
+
+pub const Scenario = struct {
+    seed: u64,
+    kind: Kind,
+    sender_count: u8,
+    receiver_count: u8,
+    transport_count: u8,
+    transports: [transports_max]Transport,
+    /// Bit t: has transport t.
+    tx_mask: [senders_max]u8,
+    rx_mask: [receivers_max]u8,
+    cluster: u16,
+    window_datagrams: u32,
+    cache_messages: u64,
+    arena_bytes: u64,
+    nodes: u32,
+    receive_bytes: u64,
+    handshake: bool,
+    start_timeout_ns: u64,
+    slow_disconnect: bool,
+    is_total_order: bool,
+    /// Bit r: named as a receiver by the configuration of the senders.
+    configured: u8,
+    /// Messages of each window in the whole run.
+    messages: u64,
+    sizes: [transports_max]messages.Sizes,
+    /// Mean time between bursts of messages, and how many there are in one.
+    publish_every_ns: u64,
+    publish_burst: u32,
+    /// Runs that a sender's socket takes at once.
+    runs_per_step: u32,
+    handler_ns: u64,
+    batch: u32,
+    joined_buffers: bool,
+    /// Clocks go wrong by so much, in millionths.
+    drift_ppm: u32,
+    faults: Faults,
+    /// What is left of loss when the network has healed.
+    residual_loss_ppm: u32,
+    mishaps: Mishaps,
+    /// Hostile datagrams: mean time between two.
+    hostile_every_ns: u64,
+    /// The first phase ends at this time, or after so many events.
+    safety_ns: u64,
+    safety_events: u64,
+
+    /// The scenario of a seed.
+    pub fn of(seed: u64) Scenario {
+        var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
+        const kind: Kind = switch (dice.below(20)) {
+            0, 1, 2 => .cost,
+            3, 4 => .hostile_blind,
+            5, 6 => .hostile_keyed,
+            else => .general,
+        };
+        var self: Scenario = undefined;
+        self.seed = seed;
+        self.kind = kind;
+        self.roll_shape(&dice);
+        self.roll_sizes(&dice);
+        self.roll_traffic(&dice);
+        self.roll_faults(&dice);
+        self.roll_mishaps(&dice);
+        if (kind == .cost) self.only_loss(&dice);
+        return self;
+    }
+
+    fn roll_shape(self: *Scenario, dice: *Dice) void {
+        self.sender_count = @intCast(dice.one_of(u64, &.{ 1, 1, 1, 2, 2, 3, 4 }));
+        self.receiver_count = @intCast(dice.one_of(u64, &.{ 1, 1, 2, 2, 3, 4 }));
+        self.transport_count = @intCast(dice.one_of(u64, &.{ 1, 1, 1, 2, 3 }));
+        self.cluster = @intCast(dice.one_of(u64, &.{ 0, 7, 65535 }));
+        const first = dice.between(1, 60000);
+        const fast = dice.coin();
+        for (self.transports[0..self.transport_count], 0..) |*t, i| {
+            self.roll_transport(dice, t, @intCast(first + i), fast);
+        }
+        const all: u8 = (@as(u8, 1) << @intCast(self.transport_count)) - 1;
+        for (&self.tx_mask) |*mask| {
+            mask.* = @as(u8, @intCast(dice.below(256))) & all;
+            if (mask.* == 0) mask.* = @as(u8, 1) << @intCast(dice.below(self.transport_count));
+        }
+        for (&self.rx_mask) |*mask| {
+            mask.* = if (dice.chance(700_000)) all else @as(u8, @intCast(dice.below(256))) & all;
+        }
+        // Somebody listens to everything: without a receiver a window rightly fills.
+        self.rx_mask[0] = all;
+        self.configured = if (dice.coin()) 0xff else @intCast(dice.below(256));
+        self.drift_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 50, 500 }));
+    }
+
+    fn roll_transport(self: *Scenario, dice: *Dice, t: *Transport, id: u16, fast: bool) void {
+        const keyed = switch (self.kind) {
+            .hostile_keyed => true,
+            .hostile_blind => false,
+            else => dice.chance(250_000),
+        };
+        const mtu: u32 = @intCast(dice.one_of(u64, &.{ 576, 1500, 1500, 1499, 4000, 9000 }));
+        const interval = if (fast)
+            dice.between(10, 50) * ms
+        else
+            dice.one_of(u64, &.{ 100, 500, 1000, 3000 }) * ms;
+        const ack_interval = dice.between(5, 100) * ms;
+        var key: seal.GroupKey = undefined;
+        dice.random().bytes(&key);
+        t.* = .{
+            .id = id,
+            .is_multicast = dice.coin(),
+            .mtu = mtu,
+            .group_key = if (keyed) key else null,
+            .heartbeat_interval_ns = interval,
+            .heartbeat_timeout_ns = interval * dice.between(3, 6),
+            .ack_interval_ns = ack_interval,
+            .ack_timeout_ns = @max(
+                ack_interval * dice.between(5, 20),
+                dice.one_of(u64, &.{ 100, 500, 2000, 5000 }) * ms,
+            ),
+            .sizes = .init(mtu, keyed),
+        };
+    }
+
+    fn roll_sizes(self: *Scenario, dice: *Dice) void {
+        self.window_datagrams = @intCast(dice.magnitude(1, 512));
+        self.cache_messages = if (dice.coin()) 0 else dice.magnitude(1, 5000);
+        const chunks = dice.magnitude(16, 512);
+        self.arena_bytes = chunks * 4096;
+        self.nodes = @as(u32, 1) << @intCast(dice.between(4, 12));
+        self.receive_bytes = dice.magnitude(32, 1024) * 4096;
+        const room = @min(self.arena_bytes, self.receive_bytes);
+        const large_max = @min(room, 256 * 1024);
+        for (self.transports[0..self.transport_count], 0..) |*t, i| {
+            const small: u32 = @intCast(dice.magnitude(1, 2000));
+            const most = dice.one_of(u64, &.{ large_max / 2, large_max / 8, 8 * 1024, 300 });
+            self.sizes[i] = .{
+                .max = @intCast(@min(@max(most, 64), large_max - 8192)),
+                .message_bytes = t.sizes.message_bytes,
+                .fragment_bytes = t.sizes.fragment_bytes,
+                .large_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 2_000, 20_000, 200_000 })),
+                .edge_ppm = @intCast(dice.one_of(u64, &.{ 0, 50_000, 500_000 })),
+                .usual_max = small,
+            };
+        }
+    }
+
+    fn roll_traffic(self: *Scenario, dice: *Dice) void {
+        self.handshake = dice.chance(250_000);
+        self.start_timeout_ns = dice.between(100, 3000) * ms;
+        self.slow_disconnect = dice.chance(300_000);
+        self.is_total_order = dice.chance(800_000);
+        self.messages = dice.magnitude(50, 4000);
+        self.publish_every_ns = dice.magnitude(5 * us, 20 * ms);
+        self.publish_burst = @intCast(dice.magnitude(1, 100));
+        if (dice.chance(50_000)) self.publish_every_ns = dice.between(1, 60) * s;
+        self.runs_per_step = @intCast(dice.one_of(u64, &.{ 1, 4, 1000 }));
+        self.handler_ns = dice.one_of(u64, &.{ 0, 0, 5 * us, 200 * us, 5 * ms });
+        self.batch = @intCast(dice.one_of(u64, &.{ 1, 7, 64, 1024 }));
+        self.joined_buffers = dice.coin();
+        self.safety_ns = dice.between(1, 20) * s;
+        self.safety_events = dice.magnitude(5_000, 100_000);
+        self.hostile_every_ns = switch (self.kind) {
+            .hostile_blind, .hostile_keyed => dice.magnitude(20 * us, 5 * ms),
+            else => 0,
+        };
+    }
+
+    fn roll_faults(self: *Scenario, dice: *Dice) void {
+        var f: Faults = .{};
+        f.delay_ns = dice.one_of(u64, &.{ 5, 20, 100, 1000, 10_000 }) * us;
+        if (dice.coin()) f.jitter_ns = dice.magnitude(1, f.delay_ns * 2);
+        if (dice.coin()) f.loss_ppm = @intCast(dice.magnitude(100, 200_000));
+        if (dice.chance(300_000)) f.uplink_loss_ppm = @intCast(dice.magnitude(100, 100_000));
+        if (dice.chance(300_000)) {
+            f.burst_ppm = @intCast(dice.magnitude(100, 10_000));
+            f.burst_datagrams = @intCast(dice.magnitude(2, 200));
+        }
+        if (dice.chance(400_000)) f.duplicate_ppm = @intCast(dice.magnitude(100, 100_000));
+        if (dice.chance(400_000)) f.corrupt_ppm = @intCast(dice.magnitude(100, 50_000));
+        if (dice.chance(400_000)) {
+            f.reorder_ppm = @intCast(dice.magnitude(100, 300_000));
+            f.reorder_ns = dice.magnitude(10 * us, 50 * ms);
+        }
+        self.faults = f;
+        self.residual_loss_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 2_000, 20_000 }));
+    }
+
+    fn roll_mishaps(self: *Scenario, dice: *Dice) void {
+        var m: Mishaps = .{};
+        const every = dice.magnitude(50 * ms, 5 * s);
+        const slots = [_]*u64{
+            &m.partition_every_ns,
+            &m.pause_every_ns,
+            &m.kill_receiver_every_ns,
+            &m.kill_sender_every_ns,
+            &m.stop_every_ns,
+            &m.slow_handler_every_ns,
+            &m.send_flag_every_ns,
+        };
+        if (dice.chance(750_000)) {
+            for (slots) |slot| {
+                if (dice.chance(350_000)) slot.* = dice.between(every / 2, every * 2);
+            }
+        }
+        m.lasts_ns = dice.magnitude(5 * ms, 8 * s);
+        m.wipe_ppm = @intCast(dice.one_of(u64, &.{ 0, 300_000, 1_000_000 }));
+        m.torn_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 0, 50_000 }));
+        m.refuse_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 0, 20_000, 300_000 }));
+        self.mishaps = m;
+    }
+
+    /// Loss and nothing else, on a quick network: what it costs to repair can be said exactly.
+    fn only_loss(self: *Scenario, dice: *Dice) void {
+        const delay_ns = dice.between(5, 60) * us;
+        self.faults = .{ .delay_ns = delay_ns };
+        if (dice.coin()) {
+            self.faults.uplink_loss_ppm = @intCast(dice.magnitude(500, 100_000));
+            self.faults.jitter_ns = if (dice.coin()) 40 * us else 0;
+        } else {
+            self.faults.loss_ppm = @intCast(dice.magnitude(500, 100_000));
+        }
+        self.residual_loss_ppm = 0;
+        self.mishaps = .{};
+        self.handler_ns = 0;
+        self.receive_bytes = 4 << 20;
+        self.arena_bytes = @max(self.arena_bytes, 1 << 20);
+        self.runs_per_step = 1000;
+        self.slow_disconnect = false;
+        self.safety_ns = 600 * s;
+        self.safety_events = 200_000;
+        self.drift_ppm = 0;
+    }
+
+    /// Nothing but the traffic's own faults: nobody may lose touch with anybody.
+    pub fn is_calm(self: *const Scenario) bool {
+        const m = &self.mishaps;
+        return m.partition_every_ns == 0 and m.pause_every_ns == 0 and
+            m.kill_receiver_every_ns == 0 and m.kill_sender_every_ns == 0 and
+            m.stop_every_ns == 0 and self.faults.burst_ppm == 0 and
+            self.faults.loss_ppm <= 50_000 and self.faults.uplink_loss_ppm <= 50_000 and
+            self.faults.corrupt_ppm <= 50_000 and self.kind != .hostile_blind;
+    }
+};
+
+test "a seed always means the same scenario" {
+    for (0..200) |seed| {
+        const a: Scenario = .of(seed);
+        const b: Scenario = .of(seed);
+        try std.testing.expectEqual(a.kind, b.kind);
+        try std.testing.expectEqual(a.window_datagrams, b.window_datagrams);
+        try std.testing.expectEqual(a.safety_events, b.safety_events);
+        try std.testing.expectEqual(a.mishaps, b.mishaps);
+        try std.testing.expect(a.window_datagrams >= 1 and a.window_datagrams <= 512);
+        try std.testing.expect(a.rx_mask[0] != 0);
+        for (a.transports[0..a.transport_count]) |t| {
+            try std.testing.expect(t.mtu >= 576 and t.mtu <= 9000);
+        }
+    }
+}

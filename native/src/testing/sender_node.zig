@@ -1,0 +1,401 @@
+//! A simulated sending context: its arena, its windows, and for each window the very `Sender` of
+//! the engine, a producer, and what the checkers watch.
+//!
+//! The memory of the windows outlives the context, as the files in /dev/shm do: a start after a
+//! kill recovers them with the engine's own code, or finds them wiped or torn.
+
+const std = @import("std");
+const abi = @import("../abi.zig");
+const base_limits = @import("../limits.zig");
+const layout = @import("../window/node.zig");
+const pool_file = @import("../window/pool.zig");
+const recovery = @import("../window/recovery.zig");
+const sender_file = @import("../session/sender.zig");
+const peers_file = @import("../session/peers.zig");
+const frame = @import("../wire/frame.zig");
+const scenario_file = @import("scenario.zig");
+const model = @import("model.zig");
+const SimClock = @import("sim_clock.zig").SimClock;
+const Address = @import("../transport/address.zig").Address;
+const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
+const Dice = @import("dice.zig").Dice;
+const Sender = sender_file.Sender;
+const ChunkPool = pool_file.ChunkPool;
+const Bump = pool_file.Bump;
+const Position = frame.Position;
+const assert = std.debug.assert;
+
+const header_bytes = base_limits.message_header_bytes;
+const receivers_max = scenario_file.receivers_max;
+/// Datagrams in flight that the witness remembers: the window and some more.
+const shadow_max = 1024;
+
+/// A window in this life and over its lives.
+pub const Window = struct {
+    node: *SenderNode,
+    index: u8,
+    transport: u8,
+    window: SendingWindow,
+    sender: ?*Sender = null,
+    published: model.Published,
+    life: u32 = 0,
+    connection: u64 = 0,
+    repair: Address = .{},
+    started_ns: u64 = 0,
+    connection_first: u64 = 0,
+    /// Handshake of a new window: the first number is not known yet.
+    first_open: bool = false,
+    was_connected: bool = false,
+    stopping_until_ns: u64 = 0,
+    // ---- producer
+    left: u64 = 0,
+    send_flag: bool = true,
+    want_ack: bool = false,
+    blocked: bool = false,
+    would_block: u64 = 0,
+    progress_seen: u64 = 0,
+    // ---- witness
+    /// Below this the window may have freed while receiver r was not connected.
+    freed: [receivers_max]u64 = @splat(0),
+    reclaimed_seen: u64 = 0,
+    acked_seen: u64 = 0,
+    /// Where a receiver without a position would begin: before this step, and at the last looks.
+    join_before: u64 = 0,
+    join_lately: u64 = 0,
+    join_old: u64 = 0,
+    has_receivers: bool = false,
+    /// Numbers whose message was torn at a restart.
+    torn: std.ArrayList(u64) = .empty,
+    shadow: [shadow_max]Position = undefined,
+    shadow_first: u32 = 0,
+    shadow_count: u32 = 0,
+    shadow_last: Position = .{ .msg = 0 },
+    shadow_last_is_fragment: bool = false,
+    idle_steps: u32 = 0,
+    steps_at_ns: u64 = 0,
+    steps_here: u32 = 0,
+    connected_count: u32 = 0,
+
+    pub fn is_done(self: *const Window) bool {
+        const w = &self.window;
+        return self.left == 0 and w.acked() == w.written();
+    }
+};
+
+pub const SenderNode = struct {
+    gpa: std.mem.Allocator,
+    scenario: *const scenario_file.Scenario,
+    index: u8,
+    id: u16,
+    clock: SimClock,
+    memory: []align(4096) u8,
+    pool: ChunkPool,
+    bump: Bump,
+    windows: []*Window,
+    alive: bool = false,
+    paused_until_ns: u64 = 0,
+    /// Datagrams that wait in the kernel while the node is paused.
+    waiting: u32 = 0,
+    name_buffer: [16]u8 = undefined,
+    name_len: u8 = 0,
+
+    pub fn name(self: *const SenderNode) []const u8 {
+        return self.name_buffer[0..self.name_len];
+    }
+
+    pub fn init(
+        gpa: std.mem.Allocator,
+        scenario: *const scenario_file.Scenario,
+        index: u8,
+        clock: SimClock,
+    ) !*SenderNode {
+        const self = try gpa.create(SenderNode);
+        const chunk = base_limits.chunk_bytes_min;
+        const bytes = scenario.arena_bytes + chunk;
+        const memory = try gpa.alignedAlloc(u8, .fromByteUnits(4096), bytes);
+        self.* = .{
+            .gpa = gpa,
+            .scenario = scenario,
+            .index = index,
+            .id = @as(u16, index) + 1,
+            .clock = clock,
+            .memory = memory,
+            .pool = undefined,
+            .bump = undefined,
+            .windows = &.{},
+        };
+        const text = try std.fmt.bufPrint(&self.name_buffer, "sender{d}", .{index});
+        self.name_len = @intCast(text.len);
+        try self.init_pool();
+        self.bump = Bump.init(&self.pool).?;
+        return self;
+    }
+
+    fn init_pool(self: *SenderNode) !void {
+        self.pool = try .init(self.gpa, .{
+            .base = self.memory.ptr,
+            .bytes = self.memory.len,
+            .chunk_bytes = base_limits.chunk_bytes_min,
+        });
+    }
+
+    pub fn deinit(self: *SenderNode) void {
+        for (self.windows) |w| {
+            self.drop_sender(w);
+            w.torn.deinit(self.gpa);
+            w.window.destroy_in_memory(self.gpa);
+            self.gpa.destroy(w);
+        }
+        self.gpa.free(self.windows);
+        self.pool.deinit(self.gpa);
+        self.gpa.free(self.memory);
+        self.gpa.destroy(self);
+    }
+
+    pub fn add_windows(self: *SenderNode, first_index: u8) !void {
+        const o = self.scenario;
+        const mask = o.tx_mask[self.index];
+        self.windows = try self.gpa.alloc(*Window, @popCount(mask));
+        var n: u8 = 0;
+        for (0..o.transport_count) |t| {
+            if (mask >> @intCast(t) & 1 == 0) continue;
+            const w = try self.gpa.create(Window);
+            w.* = .{
+                .node = self,
+                .index = first_index + n,
+                .transport = @intCast(t),
+                .window = try .create_in_memory(self.gpa, o.nodes, self.memory),
+                .published = .{
+                    .seed = o.seed,
+                    .window = first_index + n,
+                    .sizes = &o.sizes[t],
+                },
+                .left = o.messages,
+            };
+            self.windows[n] = w;
+            n += 1;
+        }
+    }
+
+    // ---------------------------------------------------------------- life
+
+    pub fn drop_sender(self: *SenderNode, w: *Window) void {
+        const sender = w.sender orelse return;
+        sender.deinit(self.gpa);
+        self.gpa.destroy(sender);
+        w.sender = null;
+    }
+
+    /// The process ends at once; files and memory of the windows stay.
+    pub fn kill(self: *SenderNode) void {
+        for (self.windows) |w| self.drop_sender(w);
+        self.alive = false;
+    }
+
+    pub const Start = struct { now_ns: u64, wiped: bool, torn_ppm: u32 };
+
+    /// Opens the windows again, as the engine does at `start`.
+    pub fn start(self: *SenderNode, dice: *Dice, o: Start) !void {
+        assert(!self.alive);
+        self.pool.deinit(self.gpa);
+        try self.init_pool();
+        for (self.windows) |w| {
+            if (o.wiped) try self.wipe(w) else try self.recover(w, dice, o.torn_ppm);
+        }
+        self.bump = Bump.init(&self.pool).?;
+        for (self.windows) |w| try self.start_window(w, dice, o);
+        self.alive = true;
+    }
+
+    fn wipe(self: *SenderNode, w: *Window) !void {
+        w.window.destroy_in_memory(self.gpa);
+        w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
+        w.torn.clearRetainingCapacity();
+        if (w.life == 0) return;
+        w.published.epoch += 1;
+        w.published.now().* = .{};
+    }
+
+    fn recover(self: *SenderNode, w: *Window, dice: *Dice, torn_ppm: u32) !void {
+        const page = w.window.page;
+        const cursors = recovery.read_cursors(page, w.window.capacity).?;
+        if (torn_ppm > 0) try self.tear(w, dice, cursors, torn_ppm);
+        const result = recovery.recover(&w.window, cursors, &self.pool, true);
+        assert(result.written == w.published.now().written);
+    }
+
+    /// Some messages that nobody has yet are damaged.
+    fn tear(
+        self: *SenderNode,
+        w: *Window,
+        dice: *Dice,
+        cursors: recovery.Cursors,
+        torn_ppm: u32,
+    ) !void {
+        for (cursors.acked..cursors.written) |no| {
+            if (!dice.chance(torn_ppm)) continue;
+            const node = &w.window.nodes[w.window.index_of(no)];
+            node.check ^= 1;
+            try w.torn.append(self.gpa, no);
+        }
+    }
+
+    fn start_window(self: *SenderNode, w: *Window, dice: *Dice, o: Start) !void {
+        const s = self.scenario;
+        const t = &s.transports[w.transport];
+        const local_ns = self.clock.local(o.now_ns);
+        const kept = w.window.page.connection_id.load() != 0;
+        w.connection = @max(w.connection + dice.between(1, 1000), 1 << 40);
+        w.life += 1;
+        const shift: u16 = if (dice.coin()) 0 else @intCast(w.life % 60);
+        w.repair = .init(sender_ip(self.index), 20000 + @as(u16, w.index) * 64 + shift);
+        var configured: [receivers_max]peers_file.Configured = undefined;
+        const count = self.configured_receivers(w, &configured);
+        const handshake = s.handshake and !kept;
+        const sender = try self.gpa.create(Sender);
+        sender.* = try .init(self.gpa, .{
+            .cluster = s.cluster,
+            .source = self.id,
+            .transport = t.id,
+            .tx_arg = tx_arg(w),
+            .name = self.name(),
+            .sizes = t.sizes,
+            .is_multicast = t.is_multicast,
+            .window_datagrams = s.window_datagrams,
+            .max_cache_messages = s.cache_messages,
+            .heartbeat_interval_ns = t.heartbeat_interval_ns,
+            .ack_timeout_ns = t.ack_timeout_ns,
+            .slow_disconnect = s.slow_disconnect,
+            .handshake = handshake,
+            .start_timeout_ns = s.start_timeout_ns,
+            .configured = configured[0..count],
+            .group_key = t.group_key,
+            .repair_address = w.repair,
+            .connection = w.connection,
+            .seed = dice.bits(),
+        }, &w.window, &self.pool, local_ns);
+        sender.settle();
+        w.sender = sender;
+        w.first_open = handshake;
+        w.started_ns = local_ns;
+        w.connection_first = w.window.acked();
+        w.was_connected = false;
+        w.join_before = 0;
+        w.join_lately = 0;
+        w.join_old = 0;
+        w.has_receivers = false;
+        w.shadow_last_is_fragment = false;
+        w.connected_count = 0;
+        w.shadow_count = 0;
+        w.shadow_last = .{ .msg = 0 };
+        w.acked_seen = w.window.acked();
+        w.reclaimed_seen = w.window.reclaimed();
+        w.stopping_until_ns = 0;
+        w.blocked = false;
+        w.want_ack = false;
+    }
+
+    pub fn tx_arg(w: *const Window) u16 {
+        return 1000 + @as(u16, w.index);
+    }
+
+    fn configured_receivers(
+        self: *SenderNode,
+        w: *const Window,
+        out: *[receivers_max]peers_file.Configured,
+    ) usize {
+        const s = self.scenario;
+        var n: usize = 0;
+        for (0..s.receiver_count) |r| {
+            if (s.configured >> @intCast(r) & 1 == 0) continue;
+            if (s.rx_mask[r] >> @intCast(w.transport) & 1 == 0) continue;
+            out[n] = .{ .id = receiver_id(r), .name = receiver_name(r) };
+            n += 1;
+        }
+        return n;
+    }
+
+    // ---------------------------------------------------------------- producer
+
+    pub const Outcome = enum { sent, would_block };
+
+    /// One message by the steps of the engine's transmitter.
+    pub fn publish(self: *SenderNode, w: *Window, now_ns: u64) Outcome {
+        const sender = w.sender.?;
+        const local_ns = self.clock.local(now_ns);
+        if (w.window.ring_full()) {
+            _ = sender.make_room(local_ns);
+            if (w.window.ring_full()) return self.refuse(w);
+        }
+        const epoch = w.published.now();
+        const number = epoch.written;
+        const c = w.published.content(w.published.epoch, number);
+        const bytes = header_bytes + @as(u64, c.length);
+        const offset = self.reserve(bytes, local_ns) orelse return self.refuse(w);
+        @memcpy(self.pool.slice(offset + header_bytes, c.length), c.bytes());
+        const flags: u16 = if (w.send_flag) 0 else layout.flag_unsent;
+        const at8: u32 = @intCast((offset + header_bytes) / base_limits.payload_alignment);
+        const given = w.window.publish(at8, c.length, c.arg, flags);
+        assert(given.? == number);
+        epoch.written = number + 1;
+        w.left -= 1;
+        w.blocked = false;
+        return .sent;
+    }
+
+    fn reserve(self: *SenderNode, bytes: u64, local_ns: u64) ?u64 {
+        if (self.bump.alloc(bytes, 8)) |offset| return offset;
+        for (self.windows) |w| {
+            const sender = w.sender orelse continue;
+            while (sender.make_room(local_ns)) {
+                if (self.bump.alloc(bytes, 8)) |offset| return offset;
+            }
+        }
+        return null;
+    }
+
+    fn refuse(self: *SenderNode, w: *Window) Outcome {
+        w.blocked = true;
+        w.would_block += 1;
+        for (self.windows) |sibling| sibling.want_ack = true;
+        return .would_block;
+    }
+
+    /// Nothing that was accepted waits for anybody, and still there is no room.
+    pub fn is_deadlocked(self: *SenderNode, now_ns: u64) bool {
+        const local_ns = self.clock.local(now_ns);
+        for (self.windows) |w| {
+            const sender = w.sender orelse return false;
+            if (w.window.acked() != w.window.written()) return false;
+            const low = lowest(w, sender, local_ns) orelse continue;
+            if (low.msg < w.window.acked()) return false;
+        }
+        return true;
+    }
+};
+
+/// The lowest position of those who hold the window.
+pub fn lowest(w: *const Window, sender: *Sender, local_ns: u64) ?Position {
+    return sender.peers.lowest(.{
+        .now_ns = local_ns,
+        .configured_until_ns = sender.started_ns + sender.o.ack_timeout_ns,
+        .connection_first = w.window.connection_first(),
+    });
+}
+
+pub fn sender_ip(index: u8) u32 {
+    return std.mem.nativeToBig(u32, 0x0a01_0001 + @as(u32, index));
+}
+
+pub fn receiver_ip(index: u8) u32 {
+    return std.mem.nativeToBig(u32, 0x0a02_0001 + @as(u32, index));
+}
+
+pub fn receiver_id(index: usize) u16 {
+    return @intCast(500 + index);
+}
+
+pub fn receiver_name(index: usize) []const u8 {
+    const names = [receivers_max][]const u8{ "receiver0", "receiver1", "receiver2", "receiver3" };
+    return names[index];
+}
