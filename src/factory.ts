@@ -65,7 +65,12 @@ export function getRcmVersion(): string {
  *
  * @example A factory from an object
  * ```ts ignore
- * await using factory = newRcmFactory({ Rcm: { Transports: [], Contexts: [] } }, "/var/rcm");
+ * await using factory = newRcmFactory({
+ *   Rcm: {
+ *     Transports: [{ Id: 1, Topic: "orders", Addr: "239.0.1.1", Port: 30000 }],
+ *     Contexts: [{ Name: "gateway", Id: 1, Ip: "127.0.0.1", TxTopics: [{ Name: "orders" }] }],
+ *   },
+ * }, "/var/rcm");
  * ```
  */
 export function newRcmFactory(

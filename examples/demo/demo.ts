@@ -131,7 +131,9 @@ if (bun === undefined) {
 const folder = mkdtempSync(join(tmpdir(), "rcm-demo-"));
 const port = await freePort();
 console.log(`${file}: ${size} bytes, ${lines} lines`);
-console.log(`multicast 239.255.7.1:${port} on 127.0.0.1, ${dropShare * 100} % of the datagrams lost\n`);
+console.log(
+  `multicast 239.255.7.1:${port} on 127.0.0.1, ${dropShare * 100} % of the datagrams lost\n`,
+);
 
 const bars = new cliProgress.MultiBar({
   format: "{name} {bar} {value}/{total}",

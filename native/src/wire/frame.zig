@@ -58,7 +58,7 @@ pub const Flags = packed struct(u8) {
     /// ACK, SYN_REPLY: acknowledges what was processed (manual acknowledgement, tier), not what was
     /// logged.
     mandatory: bool = false,
-    /// CONFIRM: the connection's numbers do not continue earlier ones: the window was wiped, or new.
+    /// CONFIRM: the connection's numbers continue no earlier ones: the window was wiped, or new.
     fresh: bool = false,
     reserved: u1 = 0,
 };
