@@ -40,6 +40,9 @@ pub const syn_reply_interval_ns = 2 * ms;
 pub const rst_interval_ns = 20 * ms;
 /// Between CONFIRM and the first ACK a receiver holds the window.
 pub const confirming_hold_ns = 250 * ms;
+/// When nobody acknowledged in that time, nobody who was only confirmed holds for so long: answers
+/// to SYN that somebody forges can't stop the window.
+pub const confirming_rest_ns = 2000 * ms;
 pub const closing_repeats = 3;
 
 // ---- heartbeats: 1, 5, 21, 85, ... ms after the last data, then the configured interval

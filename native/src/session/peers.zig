@@ -2,8 +2,9 @@
 //! the window.
 //!
 //! A receiver *holds* when the window may not move past what it acknowledged: every connected one,
-//! one that was just confirmed (for a moment, until its first ACK), and one that the configuration
-//! names, for the first `AckTimeoutMilli` of a connection (protocol.md, "Flow control").
+//! one that was just confirmed (for a moment, until its first ACK; not again and again, if no ACK
+//! comes), and one that the configuration names, for the first `AckTimeoutMilli` of a connection
+//! (protocol.md, "Flow control").
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -29,6 +30,8 @@ pub const Candidate = struct {
     replay: seal.ReplayWindow = .{},
     name_len: u16 = 0,
     name: [64]u8 = @splat(0),
+    /// Where the receiver stands if that is above what a wiped sender has, else 0.
+    left_at: u64 = 0,
 };
 
 pub const Peer = struct {
@@ -45,6 +48,8 @@ pub const Peer = struct {
     acked: Position = .{ .msg = 0 },
     highest: u64 = 0,
     confirmed_ns: u64 = 0,
+    /// While it is confirming, it holds the window until then.
+    hold_until_ns: u64 = 0,
     last_heard_ns: u64 = 0,
     last_progress_ns: u64 = 0,
     last_rst_ns: u64 = 0,
@@ -73,6 +78,10 @@ pub const Peers = struct {
     count: u32 = 0,
     connected: u32 = 0,
     ever_connected: bool = false,
+    /// Those who are confirmed before it hold the window until then.
+    hold_until_ns: u64 = 0,
+    /// Full, with receivers that are connected or configured; told once.
+    limit_told: bool = false,
 
     pub fn init(gpa: std.mem.Allocator, configured: []const Configured) !Peers {
         const capacity = @max(limits.peers_max, configured.len);
@@ -97,17 +106,34 @@ pub const Peers = struct {
         return null;
     }
 
-    /// The entry of a receiver that answers; a place of one that is gone is used again when the
-    /// table is full.
+    /// The entry of a receiver that answers. When the table is full, the place of one that is gone
+    /// is used again, else of the one that was confirmed longest ago and never acknowledged.
     pub fn find_or_add(self: *Peers, id: u16, name: []const u8) ?*Peer {
         if (self.find(id)) |p| return p;
         if (self.count < self.list.len) return self.add(id, name, false);
+        var place: ?*Peer = null;
         for (self.slice()) |*p| {
-            if (p.configured or p.state == .connected or p.state == .confirming) continue;
-            p.* = fresh(id, name, false);
-            return p;
+            if (p.configured or p.state == .connected) continue;
+            if (p.state != .confirming) {
+                place = p;
+                break;
+            }
+            if (place == null or p.confirmed_ns < place.?.confirmed_ns) place = p;
         }
-        return null;
+        const p = place orelse return null;
+        p.* = fresh(id, name, false);
+        return p;
+    }
+
+    /// A receiver was given a session: until its first ACK it holds the window, for a moment.
+    pub fn confirm(self: *Peers, p: *Peer, now_ns: u64) void {
+        assert(p.state != .connected);
+        if (now_ns >= self.hold_until_ns + limits.confirming_rest_ns or self.hold_until_ns == 0) {
+            self.hold_until_ns = now_ns + limits.confirming_hold_ns;
+        }
+        p.confirmed_ns = now_ns;
+        p.hold_until_ns = self.hold_until_ns;
+        self.set_state(p, .confirming);
     }
 
     fn add(self: *Peers, id: u16, name: []const u8, configured: bool) *Peer {
@@ -139,6 +165,7 @@ pub const Peers = struct {
         if (state == .connected) {
             self.connected += 1;
             self.ever_connected = true;
+            self.hold_until_ns = 0;
         }
         p.state = state;
     }
@@ -156,7 +183,7 @@ pub const Peers = struct {
         for (self.slice()) |*p| {
             const at: Position = switch (p.state) {
                 .connected => p.acked,
-                .confirming => if (hold.now_ns < p.confirmed_ns + limits.confirming_hold_ns)
+                .confirming => if (hold.now_ns < p.hold_until_ns)
                     p.acked
                 else
                     continue,
@@ -189,6 +216,48 @@ test "who holds the window" {
     peers.set_state(p, .disconnected);
     try testing.expectEqual(null, peers.lowest(late));
     try testing.expectEqual(0, peers.connected);
+}
+
+test "confirmed receivers hold for a moment, and not again before a rest or an ACK" {
+    var peers: Peers = try .init(testing.allocator, &.{});
+    defer peers.deinit(testing.allocator);
+    const hold = struct {
+        fn at(now_ns: u64) Peers.Hold {
+            return .{ .now_ns = now_ns, .configured_until_ns = 0, .connection_first = 0 };
+        }
+    }.at;
+    const a = peers.find_or_add(1, "a").?;
+    peers.confirm(a, 1000);
+    const until = 1000 + limits.confirming_hold_ns;
+    try testing.expectEqual(0, peers.lowest(hold(until - 1)).?.msg);
+    try testing.expectEqual(null, peers.lowest(hold(until)));
+    // Another one, and the same again: whoever forges answers has as many names as it likes.
+    peers.confirm(peers.find_or_add(2, "b").?, until);
+    peers.confirm(a, until);
+    try testing.expectEqual(null, peers.lowest(hold(until + 1)));
+    const rested = until + limits.confirming_rest_ns;
+    peers.confirm(a, rested);
+    try testing.expectEqual(0, peers.lowest(hold(rested + 1)).?.msg);
+    // A true receiver ends the rest.
+    peers.set_state(a, .connected);
+    a.acked = .{ .msg = 7 };
+    peers.confirm(peers.find(2).?, rested + 2);
+    try testing.expectEqual(0, peers.lowest(hold(rested + 3)).?.msg);
+    const later = rested + 2 + limits.confirming_hold_ns;
+    try testing.expectEqual(7, peers.lowest(hold(later)).?.msg);
+}
+
+test "a full table gives up who was confirmed longest ago and never acknowledged" {
+    var peers: Peers = try .init(testing.allocator, &.{.{ .id = 1, .name = "a" }});
+    defer peers.deinit(testing.allocator);
+    peers.set_state(peers.find_or_add(2, "b").?, .connected);
+    for (3..limits.peers_max + 1) |i| {
+        peers.confirm(peers.find_or_add(@intCast(i), "x").?, 1000 + i);
+    }
+    try testing.expectEqual(limits.peers_max, peers.count);
+    try testing.expect(peers.find_or_add(60000, "y") != null);
+    try testing.expectEqual(null, peers.find(3));
+    for (1..3) |i| try testing.expect(peers.find(@intCast(i)) != null);
 }
 
 test "a full table reuses the place of one that is gone, never of one that is connected" {

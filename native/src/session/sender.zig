@@ -452,7 +452,11 @@ pub const Sender = struct {
                             self.o.ack_timeout_ns));
                     }
                 },
-                .confirming => at = @min(at, p.confirmed_ns + self.o.ack_timeout_ns),
+                .confirming => {
+                    at = @min(at, p.confirmed_ns + self.o.ack_timeout_ns);
+                    // When it stops holding, the window may move.
+                    if (now_ns < p.hold_until_ns) at = @min(at, p.hold_until_ns);
+                },
                 .known, .disconnected => {},
             }
         }

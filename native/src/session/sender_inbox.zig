@@ -75,10 +75,11 @@ pub fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.H
         return;
     }
     const p = self.peers.find_or_add(r.receiver, r.name[0..r.name_len]) orelse {
-        self.notices.log(.receiver_limit, .err, .{
+        if (!self.peers.limit_told) self.notices.log(.receiver_limit, .err, .{
             .transport = self.o.transport,
-            .args = .{ number(limits.peers_max), 0, 0, 0 },
+            .args = .{ number(self.peers.list.len), 0, 0, 0 },
         });
+        self.peers.limit_told = true;
         return;
     };
     if (self.phase == .handshake) {
@@ -118,19 +119,11 @@ fn agree(
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
         p.acked = Position.min(start, self.announced);
-        p.confirmed_ns = now_ns;
-        self.peers.set_state(p, .confirming);
+        self.peers.confirm(p, now_ns);
     }
-    const first = self.window.connection_first();
-    const is_left = r.has_position == 2 and self.o.fresh and start.msg > first;
-    if (is_left and !p.wiped_told) {
-        p.wiped_told = true;
-        self.notices.log(.sender_wiped, .imp, .{
-            .transport = self.o.transport,
-            .name = r.name[0..r.name_len],
-            .args = .{ number(first), number(start.msg), 0, 0 },
-        });
-    }
+    const is_left = r.has_position == 2 and self.o.fresh and
+        start.msg > self.window.connection_first();
+    c.left_at = if (is_left) start.msg else 0;
     self.control(.{ .confirm = .{
         .peer = self.peers.index_of(p),
         .token = r.receiver_token,
@@ -168,6 +161,14 @@ fn take_candidate(self: *Sender, p: *Peer) void {
     p.name_len = c.name_len;
     p.name = c.name;
     c.token = 0;
+    if (c.left_at > 0 and !p.wiped_told) {
+        p.wiped_told = true;
+        self.notices.log(.sender_wiped, .imp, .{
+            .transport = self.o.transport,
+            .name = p.name_slice(),
+            .args = .{ number(self.window.connection_first()), number(c.left_at), 0, 0 },
+        });
+    }
     // Its position may be another one now: it connects anew.
     if (p.state != .confirming) self.peers.set_state(p, .confirming);
 }
