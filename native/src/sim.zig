@@ -139,6 +139,7 @@ fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void 
     if (cluster.verdict.violation) |*v| {
         tally.failed += 1;
         try report.violation(out, seed, v);
+        if (verbose) try report.state(out, cluster);
         try out.flush();
     } else tally.passed += 1;
     if (verbose) {

@@ -397,6 +397,7 @@ pub const Cluster = struct {
         self.net.counters.arrived += 1;
         const bytes = self.net.bytes_of(&packet);
         const local_ns = node.clock.local(self.now_ns);
+        watch.before_sender_gets(self, &packet, bytes);
         watch.before_sender(self, w);
         sender.on_datagram(local_ns, packet.from, bytes);
         self.net.release(&packet);
@@ -435,6 +436,7 @@ pub const Cluster = struct {
         }
         watch.after_sender(self, w);
         if (runs == self.scenario.runs_per_step) {
+            w.idle_steps = 0;
             timer.* = self.now_ns + 3 * us;
         } else {
             const due_ns = sender.next_deadline_ns(local_ns);
@@ -496,7 +498,6 @@ pub const Cluster = struct {
             const bytes = self.image[at..end];
             at = end;
             watch.leaves_window(self, w, @alignCast(bytes), run_.to);
-            if (self.scenario.hostile_every_ns > 0) self.hostile.record(w.index, run_.to, bytes);
             if (run_.to) |to| {
                 for (self.receivers) |r| {
                     if (!to.eql(r.control)) continue;
@@ -526,10 +527,8 @@ pub const Cluster = struct {
         const delay_ns = self.net.roll_delay();
         for (self.windows[0..self.window_count]) |w| {
             if (!to.eql(w.repair)) continue;
-            if (self.scenario.hostile_every_ns > 0) {
-                self.hostile.record(windows_max + node.index, to, bytes);
-            }
-            return self.send(windows_max + node.index, node.control, w.index, to.port, delay_ns, bytes);
+            const source = windows_max + node.index;
+            return self.send(source, node.control, w.index, to.port, delay_ns, bytes);
         }
     }
 

@@ -18,6 +18,7 @@ const cluster_file = @import("cluster.zig");
 const packet_simulator = @import("packet_simulator.zig");
 const Address = @import("../transport/address.zig").Address;
 const Dice = @import("dice.zig").Dice;
+const Packet = packet_simulator.Packet;
 const Cluster = cluster_file.Cluster;
 const Timer = cluster_file.Timer;
 const Window = @import("sender_node.zig").Window;
@@ -29,9 +30,9 @@ const us = scenario_file.us;
 
 const Record = struct {
     length: u32 = 0,
-    /// Who sent it, as a place of the network.
-    source: u8 = 0,
-    to: ?Address = null,
+    to: packet_simulator.Place = 0,
+    to_port: u16 = 0,
+    from: Address = .{},
     bytes: [record_bytes]u8 align(8) = undefined,
 };
 
@@ -51,8 +52,8 @@ pub const Hostile = struct {
         gpa.free(self.records);
     }
 
-    /// Listens to what a node sends. Old ones stay for long: they are replayed to later lives.
-    pub fn record(self: *Hostile, source: u8, to: ?Address, bytes: []const u8) void {
+    /// Listens to what a node gets. Old ones stay for long: they are replayed to later lives.
+    pub fn record(self: *Hostile, packet: *const Packet, bytes: []const u8) void {
         if (bytes.len > record_bytes) return;
         const at = if (self.count < records_max or self.dice.chance(100_000))
             self.dice.below(records_max)
@@ -61,8 +62,9 @@ pub const Hostile = struct {
         self.count += 1;
         const r = &self.records[@intCast(at)];
         r.length = @intCast(bytes.len);
-        r.source = source;
-        r.to = to;
+        r.to = packet.to;
+        r.to_port = packet.to_port;
+        r.from = packet.from;
         @memcpy(r.bytes[0..bytes.len], bytes);
     }
 
@@ -103,7 +105,7 @@ fn own_address(self: *Hostile) Address {
 
 // -------------------------------------------------------------------- with a group key
 
-/// Replays, changes or cuts what it heard, and sends it to where it went, or to somebody else.
+/// Replays, changes or cuts what it heard, and sends it to where it went.
 fn act_keyed(c: *Cluster) void {
     const self = &c.hostile;
     if (self.dice.chance(100_000)) return act_blind(c);
@@ -133,26 +135,8 @@ fn act_keyed(c: *Cluster) void {
 /// In the name of who sent it (or in its own), to where it went.
 fn send_as(c: *Cluster, r: *const Record, bytes: []const u8) void {
     const self = &c.hostile;
-    const spoofed = self.dice.chance(800_000);
-    if (r.source >= windows_max) {
-        const node = c.receivers[r.source - windows_max];
-        const from = if (spoofed) node.control else own_address(self);
-        for (c.windows[0..c.window_count]) |w| {
-            if (w.repair.ip == r.to.?.ip) put(c, w.index, w.repair.port, from, bytes);
-        }
-        return;
-    }
-    const w = c.windows[r.source];
-    const t = &c.scenario.transports[w.transport];
-    for (c.receivers) |node| {
-        const out: u16 = if (t.is_multicast) 0 else node.index + 1;
-        const data = Cluster.data_from(w, out);
-        const from = if (!spoofed)
-            own_address(self)
-        else if (r.to == null) data else w.repair;
-        const port = if (r.to) |to| to.port else 5000;
-        put(c, windows_max + node.index, port, from, bytes);
-    }
+    const from = if (self.dice.chance(800_000)) r.from else own_address(self);
+    put(c, r.to, r.to_port, from, bytes);
 }
 
 fn put(c: *Cluster, to: u8, port: u16, from: Address, bytes: []const u8) void {

@@ -79,7 +79,7 @@ pub fn happen(c: *Cluster, index: u8) void {
             stop_sender(c, any_sender(c)),
         .slow_handler => {
             const node = any_receiver(c);
-            node.stalled_until_ns = c.now_ns + lasts_ns;
+            node.stalled_until_ns = @max(node.stalled_until_ns, c.now_ns + lasts_ns);
             c.totals.stalls += 1;
         },
         .send_flag => {
@@ -141,11 +141,11 @@ fn pause(c: *Cluster, lasts_ns: u64) void {
     const until_ns = c.now_ns + lasts_ns;
     if (c.dice.coin()) {
         const node = any_sender(c);
-        node.paused_until_ns = until_ns;
+        node.paused_until_ns = @max(node.paused_until_ns, until_ns);
         for (c.receivers) |r| watch.disturb(c, node.index, r.index, until_ns, .both);
     } else {
         const node = any_receiver(c);
-        node.paused_until_ns = until_ns;
+        node.paused_until_ns = @max(node.paused_until_ns, until_ns);
         for (c.senders) |s| watch.disturb(c, s.index, node.index, until_ns, .touch);
     }
 }
@@ -257,7 +257,9 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
     for (node.windows) |w| {
         c.totals.torn += w.torn.items.len;
         c.wake(Timer.step_window + w.index, c.now_ns);
-        c.wake(Timer.publish + w.index, c.now_ns + 1);
+        // Where the bill is looked at, everybody is there before anything is sent.
+        const wait_ns: u64 = if (c.scenario.kind == .cost) 2000 * ms else 1;
+        c.wake(Timer.publish + w.index, c.now_ns + wait_ns);
     }
 }
 

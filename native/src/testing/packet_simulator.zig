@@ -9,7 +9,8 @@
 const std = @import("std");
 const scenario = @import("scenario.zig");
 const Address = @import("../transport/address.zig").Address;
-const Dice = @import("dice.zig").Dice;
+const dice_file = @import("dice.zig");
+const Dice = dice_file.Dice;
 const Faults = scenario.Faults;
 const assert = std.debug.assert;
 
@@ -131,7 +132,7 @@ pub const PacketSimulator = struct {
             copies += 1;
         }
         for (0..copies) |copy| {
-            var delay_ns = o.delay_ns;
+            var delay_ns = o.delay_ns + self.distance(o.source, o.to);
             if (copy > 0) delay_ns += self.dice.below(self.faults.delay_ns + 1);
             if (self.dice.chance(self.faults.reorder_ppm)) {
                 self.counters.reordered += 1;
@@ -153,6 +154,14 @@ pub const PacketSimulator = struct {
                     @as(u8, 1) << @intCast(self.dice.below(8));
             }
         }
+    }
+
+    /// Links differ in length, each by the same all the time.
+    fn distance(self: *const PacketSimulator, from: Place, to: Place) u64 {
+        if (self.faults.spread_ns == 0) return 0;
+        const low = @min(from, to);
+        const high = @max(from, to);
+        return dice_file.mix(low, high) % self.faults.spread_ns;
     }
 
     fn is_lost(self: *PacketSimulator, link: *Link) bool {

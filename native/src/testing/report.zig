@@ -41,10 +41,10 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
     for (s.transports[0..s.transport_count], 0..) |*t, i| {
         try out.print("  transport {d}: {s} mtu {d} key {} heartbeat {d}/{d} ms ack {d}/{d} ms, " ++
             "messages to {d} bytes\n", .{
-            t.id,                                 if (t.is_multicast) "group" else "list",
-            t.mtu,                                t.group_key != null,
-            t.heartbeat_interval_ns / 1_000_000,  t.heartbeat_timeout_ns / 1_000_000,
-            t.ack_interval_ns / 1_000_000,        t.ack_timeout_ns / 1_000_000,
+            t.id,                                if (t.is_multicast) "group" else "list",
+            t.mtu,                               t.group_key != null,
+            t.heartbeat_interval_ns / 1_000_000, t.heartbeat_timeout_ns / 1_000_000,
+            t.ack_interval_ns / 1_000_000,       t.ack_timeout_ns / 1_000_000,
             s.sizes[i].max,
         });
     }
@@ -95,4 +95,71 @@ pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: 
         "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
         t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
     });
+}
+
+/// Everything about a run that stopped: for whoever replays a seed.
+pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
+    try out.print("at {d} ns, phase {t}\n", .{ c.now_ns, c.phase });
+    for (c.windows[0..c.window_count]) |w| {
+        const sender = w.sender orelse {
+            try out.print("window {d} of {s}: not running\n", .{ w.index, w.node.name() });
+            continue;
+        };
+        const local_ns = w.node.clock.local(c.now_ns);
+        try out.print("window {d} of {s}: {t} connection ..{x} life {d} epoch {d} reclaimed {d} " ++
+            "acked {d} sent {d}.{d} announced {d}.{d} written {d} credit {d} left {d} flag {} " ++
+            "paused {d} free chunks {d}/{d}\n", .{
+            w.index,                 w.node.name(),          sender.phase,
+            w.connection,            w.life,                 w.published.epoch,
+            w.window.reclaimed(),    w.window.acked(),       sender.sent.msg,
+            sender.sent.frag,        sender.announced.msg,   sender.announced.frag,
+            w.window.written(),      sender.credit(),        w.left,
+            w.send_flag,             w.node.paused_until_ns, w.node.pool.free_count(),
+            w.node.pool.chunk_count,
+        });
+        if (sender.repairs.peek()) |job| {
+            try out.print("  {d} repairs, the first {d}.{d}..{d}.{d} for {d}, unicast {}\n", .{
+                sender.repairs.count, job.start.msg, job.start.frag, job.end.msg,
+                job.end.frag,         job.receiver,  job.unicast,
+            });
+        }
+        for (sender.peers.slice()) |*p| {
+            try out.print("  peer {d} {s}: {t} configured {} acked {d}.{d} heard {d} us ago, " ++
+                "progress {d} us ago, no_memory {}\n", .{
+                p.id,                                 p.name_slice(),
+                p.state,                              p.configured,
+                p.acked.msg,                          p.acked.frag,
+                (local_ns -| p.last_heard_ns) / 1000, (local_ns -| p.last_progress_ns) / 1000,
+                p.no_memory,
+            });
+        }
+    }
+    for (c.receivers) |node| try receiver_state(out, c, node);
+    try out.flush();
+}
+
+fn receiver_state(
+    out: *Writer,
+    c: *cluster_file.Cluster,
+    node: *@import("receiver_node.zig").ReceiverNode,
+) !void {
+    try out.print("{s}: alive {} life {d} paused until {d} stalled until {d}", .{
+        node.name(), node.alive, node.life, node.paused_until_ns, node.stalled_until_ns,
+    });
+    if (!node.alive) return out.print("\n", .{});
+    try out.print(" log processed {d} ordered {d} free chunks {d}/{d} held {d}\n", .{
+        node.log.processed_next(), node.log.ordered_next(), node.pool.free_count(),
+        node.pool.chunk_count,     node.holding.used,
+    });
+    const local_ns = node.clock.local(c.now_ns);
+    for (node.receiver.active()) |*x| {
+        try out.print("  stream {d}/{d}: {t} connection ..{x} next {d}.{d} announced {d}.{d} acked " ++
+            "{d}.{d} heard {d} us ago, held {d}, extent {d} no_memory {} gap due {d} us ack due " ++
+            "{d} us ago\n", .{
+            x.key.source,                           x.key.transport, x.phase,                                x.connection,
+            x.next.msg,                             x.next.frag,     x.announced.msg,                        x.announced.frag,
+            x.acked.msg,                            x.acked.frag,    (local_ns -| x.last_heard_ns) / 1000,   x.detector.count,
+            if (x.extent) |e| e.payload.len else 0, x.no_memory,     (x.detector.due_ns -| local_ns) / 1000, (local_ns -| x.last_ack_ns) / 1000,
+        });
+    }
 }

@@ -57,6 +57,8 @@ pub const Faults = struct {
     reorder_ns: u64 = 0,
     delay_ns: u64 = 0,
     jitter_ns: u64 = 0,
+    /// Links differ in length by up to this.
+    spread_ns: u64 = 0,
 };
 
 /// What happens to nodes: mean time between two events of a kind, 0: never.
@@ -243,6 +245,7 @@ pub const Scenario = struct {
         var f: Faults = .{};
         f.delay_ns = dice.one_of(u64, &.{ 5, 20, 100, 1000, 10_000 }) * us;
         if (dice.coin()) f.jitter_ns = dice.magnitude(1, f.delay_ns * 2);
+        if (dice.coin()) f.spread_ns = dice.magnitude(1, f.delay_ns * 2);
         if (dice.coin()) f.loss_ppm = @intCast(dice.magnitude(100, 200_000));
         if (dice.chance(300_000)) f.uplink_loss_ppm = @intCast(dice.magnitude(100, 100_000));
         if (dice.chance(300_000)) {
@@ -286,10 +289,9 @@ pub const Scenario = struct {
     /// Loss and nothing else, on a quick network: what it costs to repair can be said exactly.
     fn only_loss(self: *Scenario, dice: *Dice) void {
         const delay_ns = dice.between(5, 60) * us;
-        self.faults = .{ .delay_ns = delay_ns };
+        self.faults = .{ .delay_ns = delay_ns, .spread_ns = dice.one_of(u64, &.{ 0, 40, 100 }) * us };
         if (dice.coin()) {
             self.faults.uplink_loss_ppm = @intCast(dice.magnitude(500, 100_000));
-            self.faults.jitter_ns = if (dice.coin()) 40 * us else 0;
         } else {
             self.faults.loss_ppm = @intCast(dice.magnitude(500, 100_000));
         }
@@ -300,6 +302,7 @@ pub const Scenario = struct {
         self.arena_bytes = @max(self.arena_bytes, 1 << 20);
         self.runs_per_step = 1000;
         self.slow_disconnect = false;
+        self.publish_every_ns = @min(self.publish_every_ns, 20 * ms);
         self.safety_ns = 600 * s;
         self.safety_events = 200_000;
         self.drift_ppm = 0;

@@ -71,6 +71,7 @@ pub const Window = struct {
     shadow_count: u32 = 0,
     shadow_last: Position = .{ .msg = 0 },
     shadow_last_is_fragment: bool = false,
+    sent_seen: Position = .{ .msg = 0 },
     idle_steps: u32 = 0,
     steps_at_ns: u64 = 0,
     steps_here: u32 = 0,
@@ -267,6 +268,7 @@ pub const SenderNode = struct {
             .ack_timeout_ns = t.ack_timeout_ns,
             .slow_disconnect = s.slow_disconnect,
             .handshake = handshake,
+            .fresh = !kept,
             .start_timeout_ns = s.start_timeout_ns,
             .configured = configured[0..count],
             .group_key = t.group_key,
@@ -285,6 +287,7 @@ pub const SenderNode = struct {
         w.join_old = 0;
         w.has_receivers = false;
         w.shadow_last_is_fragment = false;
+        w.sent_seen = .{ .msg = 0 };
         w.connected_count = 0;
         w.shadow_count = 0;
         w.shadow_last = .{ .msg = 0 };

@@ -65,6 +65,12 @@ fn key_of(c: *const Cluster, w: *const Window) stream_file.Key {
 
 // -------------------------------------------------------------------- sender
 
+/// What a sender is about to get.
+pub fn before_sender_gets(c: *Cluster, packet: *const Packet, bytes: []const u8) void {
+    if (c.scenario.hostile_every_ns == 0 or packet.hostile) return;
+    c.hostile.record(packet, bytes);
+}
+
 /// Before the sender does anything: how it stands.
 pub fn before_sender(c: *Cluster, w: *Window) void {
     w.join_before = join_at(c, w);
@@ -96,11 +102,11 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
         }
         const stream = node.receiver.find(key_of(c, w)) orelse continue;
         if (stream.connection != w.connection) continue;
-        if (stream.next.less(peer.?.acked)) {
-            c.verdict.fail(.false_ack, c.now_ns, "window {d} counts {d}.{d} as acknowledged by " ++
-                "receiver {d}, which has all below {d}.{d}", .{
-                w.index,         peer.?.acked.msg, peer.?.acked.frag, node.index,
-                stream.next.msg, stream.next.frag,
+        // A part of a message may be given up again, as long as the sender keeps the message.
+        if (peer.?.acked.msg > stream.next.msg) {
+            c.verdict.fail(.false_ack, c.now_ns, "window {d} counts all below {d} as acknowledged " ++
+                "by receiver {d}, which is at {d}.{d}", .{
+                w.index, peer.?.acked.msg, node.index, stream.next.msg, stream.next.frag,
             });
         }
         if (freed and reclaimed > stream.next.msg) {
@@ -108,6 +114,12 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
                 "is connected and at {d}", .{ w.index, reclaimed, node.index, stream.next.msg });
         }
     }
+    if (sender.sent.less(w.sent_seen)) {
+        // Nobody listened so far: it begins again, and so does the count.
+        w.shadow_count = 0;
+        w.shadow_last_is_fragment = false;
+    }
+    w.sent_seen = sender.sent;
     const local_ns = w.node.clock.local(c.now_ns);
     const low = nodes.lowest(w, sender, local_ns) orelse return;
     pop_shadow(w, low);
@@ -196,6 +208,9 @@ pub fn leaves_window(c: *Cluster, w: *Window, bytes: []align(8) const u8, to: ?A
 }
 
 fn confirm_leaves(c: *Cluster, w: *Window, node: *ReceiverNode, h: *const frame.Header) void {
+    // To this life of the receiver, not to one that was before at the same address.
+    const peer = w.sender.?.peers.find(node.id) orelse return;
+    if (peer.candidate.instance != node.receiver.instance) return;
     const check = &node.checks[w.index];
     check.offer(h.connection(), h.number);
     if (check.has_position) return;
@@ -213,7 +228,6 @@ fn push_shadow(c: *Cluster, w: *Window, at: Position, is_fragment: bool) void {
     if (is_fragment and w.shadow_last.msg == at.msg and w.shadow_last_is_fragment) {
         begin.frag = w.shadow_last.frag + 1;
     }
-    if (begin.less(w.shadow_last)) w.shadow_count = 0;
     w.shadow_last = begin;
     w.shadow_last_is_fragment = is_fragment;
     if (w.shadow_count >= w.shadow.len or w.shadow_count >= c.scenario.window_datagrams) {
@@ -242,17 +256,37 @@ pub fn before_receiver(
     bytes: []align(8) const u8,
 ) void {
     if (packet.hostile) return;
-    const h = switch (frame.decode_header(bytes, c.scenario.cluster)) {
-        .ok => |h| h,
-        .refused => return,
-    };
+    var left = bytes;
+    while (left.len > 0) {
+        const h = switch (frame.decode_header(left, c.scenario.cluster)) {
+            .ok => |h| h,
+            .refused => return,
+        };
+        receiver_hears(c, node, packet, h, left[0..h.length]);
+        left = @alignCast(left[h.length..]);
+    }
+}
+
+fn receiver_hears(
+    c: *Cluster,
+    node: *ReceiverNode,
+    packet: *const Packet,
+    h: *const frame.Header,
+    bytes: []const u8,
+) void {
     const w = window_of(c, h.source, h.transport) orelse return;
     switch (frame.type_of(h).?) {
-        .data, .fragment, .heartbeat, .confirm => {
+        .data, .fragment, .heartbeat => {
+            const stream = node.receiver.find(key_of(c, w)) orelse return;
+            if (stream.connection != h.connection()) return;
             node.heard_ns[w.index] = node.clock.local(c.now_ns);
+            // The intruder copies what was accepted here: none of it counts a second time.
+            if (stream.phase != .started) return;
         },
+        .confirm => node.heard_ns[w.index] = node.clock.local(c.now_ns),
         else => {},
     }
+    if (c.scenario.hostile_every_ns > 0) c.hostile.record(packet, bytes);
 }
 
 /// A datagram of a receiver on its way out.
@@ -478,14 +512,16 @@ pub fn look(c: *Cluster) void {
 /// A receiver that is gone must not hold the window for longer than the time-out.
 fn look_at_dead(c: *Cluster, w: *Window) void {
     const sender = w.sender orelse return;
-    if (c.now_ns < w.node.paused_until_ns + 100 * ms and w.node.paused_until_ns != 0) return;
+    if (c.now_ns < w.node.paused_until_ns) return;
     const t = &c.scenario.transports[w.transport];
     const f = &c.scenario.faults;
     const slack_ns = t.ack_timeout_ns / 1000 + 2 * (f.delay_ns + f.jitter_ns + f.reorder_ns) + ms;
     for (c.receivers) |node| {
         if (node.alive) continue;
         const peer = sender.peers.find(node.id) orelse continue;
-        const dead_ns = c.now_ns - c.mishaps.dead_since_ns[node.index];
+        // What it said before may be read when the sender goes on.
+        const since_ns = @max(c.mishaps.dead_since_ns[node.index], w.node.paused_until_ns);
+        const dead_ns = c.now_ns -| since_ns;
         if (peer.state != .connected or dead_ns <= t.ack_timeout_ns + slack_ns) continue;
         c.verdict.fail(.dead_receiver, c.now_ns, "window {d}: receiver {d} is dead for {d} ms and " ++
             "still connected", .{ w.index, node.index, dead_ns / ms });
@@ -563,21 +599,16 @@ fn tell_who_waits(c: *Cluster) void {
             return c.verdict.fail(.liveness, c.now_ns, "window {d} ({t}): written {d} sent {d}.{d} " ++
                 "acked {d} reclaimed {d} credit {d} connected {d}; receiver {d}: delivered {d} " ++
                 "next {d}.{d} announced {d}.{d} phase {t} held {d} free {d}/{d} no_memory {}", .{
-                w.index,            sender.phase,
-                w.window.written(), sender.sent.msg,
-                sender.sent.frag,   w.window.acked(),
-                w.reclaimed_seen,   sender.credit(),
-                sender.peers.connected, node.index,
-                check.next,
-                if (stream) |x| x.next.msg else 0,
-                if (stream) |x| x.next.frag else 0,
-                if (stream) |x| x.announced.msg else 0,
-                if (stream) |x| x.announced.frag else 0,
-                if (stream) |x| x.phase else .init,
-                if (stream) |x| x.detector.count else 0,
-                node.pool.free_count(),
-                node.pool.chunk_count,
-                if (stream) |x| x.no_memory else false,
+                w.index,                                 sender.phase,
+                w.window.written(),                      sender.sent.msg,
+                sender.sent.frag,                        w.window.acked(),
+                w.reclaimed_seen,                        sender.credit(),
+                sender.peers.connected,                  node.index,
+                check.next,                              if (stream) |x| x.next.msg else 0,
+                if (stream) |x| x.next.frag else 0,      if (stream) |x| x.announced.msg else 0,
+                if (stream) |x| x.announced.frag else 0, if (stream) |x| x.phase else .init,
+                if (stream) |x| x.detector.count else 0, node.pool.free_count(),
+                node.pool.chunk_count,                   if (stream) |x| x.no_memory else false,
             });
         }
     }
@@ -603,6 +634,7 @@ fn tell_who_waits(c: *Cluster) void {
 pub fn naks_of(c: *Cluster) u64 {
     var naks: u64 = 0;
     for (c.receivers) |node| {
+        if (!node.alive) continue;
         for (node.receiver.active()) |*stream| naks += stream.counters.nak_ranges_sent;
     }
     return naks;
