@@ -119,6 +119,8 @@ pub const constants = struct {
     pub const record_header_bytes: u32 = @sizeOf(record.RecordHeader);
     pub const message_bytes_max: u32 = 1 << 30;
     pub const thread_no_max: u32 = 63;
+    /// Of one context: their index is 8 bits of a handle.
+    pub const transmitters_max: u32 = 256;
 };
 
 pub const shared_structs = .{

@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x9960757e;
+export const ABI_HASH = 0xd74e3283;
 
 /** Bounds and versions. */
 export const constants = {
@@ -15,6 +15,7 @@ export const constants = {
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,
   threadNoMax: 63,
+  transmittersMax: 256,
 } as const;
 
 export const Status = {

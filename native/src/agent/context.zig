@@ -13,6 +13,7 @@ const abi = @import("../abi.zig");
 const assert = @import("../assert.zig").assert;
 const udp = @import("../transport/udp.zig");
 const clock = @import("clock.zig");
+const barrier = @import("barrier.zig");
 const cpu = @import("cpu.zig");
 const wait = @import("wait.zig");
 const waker = @import("waker.zig");
@@ -27,7 +28,8 @@ const RxAgent = @import("rx_agent.zig").RxAgent;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
-const fds_max = 256;
+/// Sockets that a sleeping thread is woken by; what is beyond is looked at when it wakes.
+const fds_max = 4096;
 
 pub const Context = struct {
     gpa: std.mem.Allocator,
@@ -107,8 +109,13 @@ pub const Context = struct {
                 waiter.busy();
                 continue;
             }
-            const deadline_ns = self.deadline(now_ns, role);
-            _ = waiter.idle(now_ns, fds[0..count], deadline_ns, self, has_work);
+            const sleep: Sleep = .{
+                .context = self,
+                .role = role,
+                .now_ns = now_ns,
+                .deadline_ns = self.deadline(now_ns, role),
+            };
+            _ = waiter.idle(now_ns, fds[0..count], sleep.deadline_ns, &sleep, Sleep.has_work);
         }
     }
 
@@ -162,7 +169,9 @@ pub const Context = struct {
             }
             defer c.token.give();
             work += c.step(now_ns);
-            if (c.take_progress() and self.interest.load(.monotonic)) {
+            if (!c.take_progress()) continue;
+            barrier.full(); // JavaScript stores its interest, then reads the cursors.
+            if (self.interest.load(.monotonic)) {
                 self.progressed.store(true, .release);
                 self.armed.notify(self.wakers, @intCast(self.waker_id));
             }
@@ -194,11 +203,24 @@ pub const Context = struct {
         if (wake and self.waker_id >= 0) self.armed.notify(self.wakers, @intCast(self.waker_id));
     }
 
-    fn has_work(self: *Context) bool {
-        if (self.stopping.load(.acquire)) return true;
-        for (self.channels) |c| if (c.has_work()) return true;
-        return false;
-    }
+    /// What a thread knows when it goes to sleep, to be looked at once more just before.
+    const Sleep = struct {
+        context: *Context,
+        role: Role,
+        now_ns: u64,
+        deadline_ns: ?u64,
+
+        fn has_work(self: *const Sleep) bool {
+            const c = self.context;
+            if (c.stopping.load(.acquire)) return true;
+            if (self.role != .rx) for (c.channels) |channel| {
+                if (channel.has_work()) return true;
+            };
+            // Who sent in its own thread may have left heartbeats to this one.
+            const fresh_ns = c.deadline(self.now_ns, self.role) orelse return false;
+            return fresh_ns < self.deadline_ns orelse return true;
+        }
+    };
 
     fn deadline(self: *Context, now_ns: u64, role: Role) ?u64 {
         var at: u64 = std.math.maxInt(u64);
@@ -315,7 +337,7 @@ pub const Context = struct {
                 rx.token.take();
                 defer rx.token.give();
                 rx.receiver.close();
-                _ = rx.step(now_ns);
+                rx.say_goodbye(now_ns);
             }
             self.rx_closed.store(true, .release);
         }

@@ -127,6 +127,13 @@ fn start_tx(self: *Context, failure: *Failure) StartError!void {
     for (o.tx) |tx| for (tx.partitions) |p| {
         try names.append(gpa, .{ .topic = tx.topic, .partition = p.partitionNo });
     };
+    if (o.tx.len > abi.constants.transmitters_max) {
+        failure.set("a context has {d} transmitters at most, {d} were created", .{
+            abi.constants.transmitters_max,
+            o.tx.len,
+        });
+        return error.Argument;
+    }
     const store = try store_file.Store.open(gpa, .{
         .prefix = o.prefix,
         .context = o.name,

@@ -125,6 +125,11 @@ pub const RxAgent = struct {
         return n;
     }
 
+    /// Sends what is left to say, to every sender.
+    pub fn say_goodbye(self: *RxAgent, now_ns: u64) void {
+        while (self.flush(now_ns) > 0) {}
+    }
+
     fn look_at_drops(self: *RxAgent, now_ns: u64) void {
         self.drops_due_ns = now_ns + drops_every_ns;
         var fresh: u64 = 0;

@@ -47,6 +47,8 @@ pub const Transmitter = struct {
     next_channel: u32 = 0,
     /// What was refused last, for `ready`; 0: nothing.
     refused_bytes: u64 = 0,
+    /// It has its memory already and only needs a node.
+    refused_reserved: bool = false,
     refused_partition: u32 = 0,
     would_block: u64 = 0,
 
@@ -70,6 +72,7 @@ pub const Transmitter = struct {
     fn would_block_now(self: *Transmitter, size: u64, partition: u32) Status {
         self.refused_bytes = @max(1, size);
         self.refused_partition = partition;
+        self.refused_reserved = false;
         self.would_block += 1;
         for (self.siblings) |c| c.want_ack.store(true, .monotonic);
         self.wake();
@@ -133,7 +136,10 @@ pub const Transmitter = struct {
         const channel = switch (self.choose(partition)) {
             .found => |c| c,
             .unknown => return .bad_partition,
-            .full => return self.would_block_now(length, partition),
+            .full => {
+                defer self.refused_reserved = true;
+                return self.would_block_now(length, partition);
+            },
         };
         const old = header_bytes + @as(u64, a.size);
         a.bump.shrink_last(a.offset, old, header_bytes + @as(u64, length));
@@ -209,8 +215,13 @@ pub const Transmitter = struct {
                 c.sender.send_flag = c.send_flag.load(.monotonic);
                 _ = c.flush(now_ns);
             }
+            const heartbeat_ns = c.sender.heartbeat_due_ns;
             c.token.give();
-            if (!c.sender.has_new_data()) return;
+            if (!c.sender.has_new_data()) {
+                // The native thread may sleep for long; it is to send the heartbeats that follow.
+                if (self.waiter) |w| _ = w.wake_if_later(heartbeat_ns);
+                return;
+            }
         }
         self.wake();
     }
@@ -262,6 +273,7 @@ pub const Transmitter = struct {
             true => {},
             false => return self.not_ready(),
         }
+        if (self.refused_bytes > 0 and self.refused_reserved) return true;
         const offset = self.reserve(&self.own, size) orelse return self.not_ready();
         self.own.cancel(offset, header_bytes + size);
         return true;

@@ -20,6 +20,8 @@ const receives_per_step = 32;
 const runs_per_step = 4;
 /// An empty receive costs a system call: with credit left, acknowledgements can wait this long.
 const receive_every_ns = 5 * clock.ns_per_us;
+/// Time-outs are in milliseconds: the agent looks at them this often while it is awake.
+const tick_every_ns = clock.ns_per_ms;
 
 pub const TxChannel = struct {
     token: Token = .{},
@@ -43,6 +45,7 @@ pub const TxChannel = struct {
     /// Set by the producer, read by the agent: the send flag of messages to come.
     send_flag: std.atomic.Value(bool) = .init(true),
     receive_due_ns: u64 = 0,
+    tick_due_ns: u64 = 0,
     send_failures: u64 = 0,
     last_errno: u16 = 0,
     told_gso: bool = false,
@@ -78,7 +81,10 @@ pub const TxChannel = struct {
             self.want_ack.store(false, .monotonic);
             self.sender.want_ack(now_ns);
         }
-        if (now_ns >= self.sender.next_deadline_ns(now_ns)) self.sender.tick(now_ns);
+        if (now_ns >= self.tick_due_ns or now_ns >= self.sender.next_deadline_ns(now_ns)) {
+            self.tick_due_ns = now_ns + tick_every_ns;
+            self.sender.tick(now_ns);
+        }
         work += self.flush(now_ns);
         return work;
     }

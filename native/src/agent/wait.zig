@@ -60,6 +60,8 @@ pub const Waiter = struct {
     /// Times that the agent slept in the kernel, and that another thread had to wake it.
     sleeps: u64 = 0,
     wakes: std.atomic.Value(u64) = .init(0),
+    /// While it sleeps: until when, unless it is woken.
+    until_ns: std.atomic.Value(u64) = .init(0),
     /// 1 while the agent sleeps or is about to. A line of its own: producers read it often.
     sleeping: std.atomic.Value(u32) align(64) = .init(0),
 
@@ -112,6 +114,7 @@ pub const Waiter = struct {
             .block => {},
         }
         if (deadline_ns) |deadline| if (deadline <= now_ns) return .stayed;
+        self.until_ns.store(deadline_ns orelse std.math.maxInt(u64), .monotonic);
         self.sleeping.store(1, .seq_cst);
         barrier.full(); // `has_work` must not read before the flag is seen.
         if (has_work(context)) {
@@ -157,6 +160,15 @@ pub const Waiter = struct {
         if (self.sleeping.swap(0, .seq_cst) == 0) return false; // Another thread wakes it.
         self.wake();
         return true;
+    }
+
+    /// Any thread, after it gave the agent something to do at `deadline_ns`: wakes it if it would
+    /// sleep longer. `has_work` must know of the new deadline.
+    pub fn wake_if_later(self: *Waiter, deadline_ns: u64) bool {
+        barrier.full();
+        if (self.sleeping.load(.monotonic) == 0) return false;
+        if (self.until_ns.load(.monotonic) <= deadline_ns) return false;
+        return self.wake_if_sleeping();
     }
 
     /// Any thread: wakes the agent, or makes its next sleep a short one, whatever the flag says (to

@@ -20,9 +20,11 @@ const none = std.math.maxInt(u32);
 pub const Gap = struct {
     /// 0: no gap is known here.
     due_ns: u64 = 0,
-    since_ns: u64 = 0,
     asked_ns: u64 = 0,
     attempts: u32 = 0,
+    /// Time spent waiting for answers since something of it came last. A pause of this process, or
+    /// of the session, is not counted: nobody could have answered.
+    waited_ns: u64 = 0,
 };
 
 pub const Kind = enum(u8) { datagram, unused, gone };
@@ -236,15 +238,15 @@ pub const LossDetector = struct {
             return;
         }
         const wait = random.uintLessThan(u64, timing.backoff_ns + 1);
-        gap.* = .{ .due_ns = now_ns + wait, .since_ns = now_ns };
+        gap.* = .{ .due_ns = now_ns + wait };
         self.due_ns = @min(self.due_ns, gap.due_ns);
     }
 
     pub const Due = struct {
         count: u32 = 0,
         attempt: u32 = 0,
-        /// When the oldest gap was seen first; 0 when there is no gap.
-        oldest_ns: u64 = 0,
+        /// How long the first gap has been asked for in vain.
+        waited_ns: u64 = 0,
     };
 
     /// Writes the ranges that are to be asked for now, and sets their next time.
@@ -265,9 +267,8 @@ pub const LossDetector = struct {
             const gap = if (index == none) &self.tail_gap else &hp.entries[index].gap;
             const end = if (index == none) announced else hp.entries[index].begin;
             if (at.less(end)) {
-                if (gap.due_ns == 0) gap.* = .{ .due_ns = now_ns, .since_ns = now_ns };
-                if (due.oldest_ns == 0) due.oldest_ns = gap.since_ns;
-                due.oldest_ns = @min(due.oldest_ns, gap.since_ns);
+                if (gap.due_ns == 0) gap.* = .{ .due_ns = now_ns };
+                if (index == self.first) due.waited_ns = gap.waited_ns;
                 const storm = mutant.on(.nak_storm);
                 if ((gap.due_ns <= now_ns or storm) and due.count < out.len) {
                     ask(gap, now_ns, timing);
@@ -293,6 +294,9 @@ pub const LossDetector = struct {
     fn ask(gap: *Gap, now_ns: u64, timing: Timing) void {
         const doublings: u6 = @intCast(@min(gap.attempts, limits.nak_doublings_max));
         const retry = @min(timing.retry_ns << doublings, limits.nak_retry_max_ns);
+        if (gap.asked_ns != 0) {
+            gap.waited_ns += @min(now_ns - gap.asked_ns, 2 * limits.nak_retry_max_ns);
+        }
         gap.attempts += 1;
         gap.asked_ns = now_ns;
         gap.due_ns = now_ns + retry;
@@ -305,6 +309,7 @@ pub const LossDetector = struct {
         if (gap.due_ns == 0 or gap.asked_ns == 0) return null;
         const took = now_ns - gap.asked_ns;
         gap.attempts = 0;
+        gap.waited_ns = 0;
         gap.due_ns = @max(gap.due_ns, now_ns + timing.retry_ns);
         return took;
     }

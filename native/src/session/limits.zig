@@ -44,6 +44,10 @@ pub const confirming_hold_ns = 250 * ms;
 /// to SYN that somebody forges can't stop the window.
 pub const confirming_rest_ns = 2000 * ms;
 pub const closing_repeats = 3;
+/// A first number that receivers may ask for (`IsHandshake`): far enough from the end of numbers.
+pub const first_number_max = 4503599627370496;
+/// Numbers given while the send flag was off come as one jump, up to a whole ring of nodes.
+pub const numbers_ahead_min = 1048576;
 
 // ---- heartbeats: 1, 5, 21, 85, ... ms after the last data, then the configured interval
 pub const heartbeat_first_ns = 1 * ms;
@@ -79,4 +83,6 @@ comptime {
     assert(std.math.isPowerOfTwo(notices_max));
     assert(repair_burst_bytes >= gso_bytes_max);
     assert(confirming_hold_ns > syn_waiting_max_ns);
+    assert(first_number_max == 1 << 52);
+    assert(numbers_ahead_min == base.node_count_max);
 }

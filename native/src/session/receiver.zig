@@ -228,7 +228,9 @@ pub const Receiver = struct {
         return false;
     }
 
+    /// The stream moved, or may move: takes what is held at its end, and starts timers of gaps.
     pub fn watch(self: *Receiver, now_ns: u64, s: *Stream) void {
+        s.take_held(&self.shared);
         s.detector.watch(
             self.shared.holding,
             now_ns,
@@ -310,8 +312,10 @@ pub const Receiver = struct {
                     .transport = s.key.transport,
                     .name = s.name_slice(),
                 });
+                const was_started = s.phase == .started;
                 s.phase = .closed;
-                self.tell_no_transmitter(s);
+                s.let_go(&self.shared);
+                if (was_started) self.tell_no_transmitter(s);
             },
             .unknown_session, .disconnected => {
                 if (r.token != s.session_token or r.receiver != self.o.id) {
@@ -352,6 +356,10 @@ pub const Receiver = struct {
                 }
             }
             if (s.phase != .started) continue;
+            if (s.no_memory and !s.withheld(&self.shared)) {
+                self.watch(now_ns, s);
+                self.shared.log.publish();
+            }
             const ack_due = s.last_ack_ns + s.channel.ack_interval_ns;
             if (now_ns >= ack_due or room_is_back) s.ack_now = true;
             if (s.ack_now or s.detector.due_ns <= now_ns) self.dirty = true;
@@ -384,6 +392,7 @@ pub const Receiver = struct {
             .name = s.name_slice(),
         });
         s.phase = .lost;
+        s.let_go(&self.shared);
         self.tell_no_transmitter(s);
     }
 
@@ -511,12 +520,10 @@ pub const Receiver = struct {
             first[0..ranges_max],
         );
         self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
-        if (due.oldest_ns != 0) {
-            const patience_ns = s.channel.heartbeat_timeout_ns * limits.give_up_heartbeat_timeouts;
-            if (now_ns -| due.oldest_ns >= patience_ns) {
-                self.give_up(now_ns, s, now_ns - due.oldest_ns);
-                return null;
-            }
+        const patience_ns = s.channel.heartbeat_timeout_ns * limits.give_up_heartbeat_timeouts;
+        if (!s.no_memory and due.waited_ns >= patience_ns) {
+            self.give_up(now_ns, s, due.waited_ns);
+            return null;
         }
         if (due.count == 0) return null;
         s.last_nak_ns = now_ns;
@@ -555,7 +562,6 @@ pub const Receiver = struct {
             .args = .{ number(s.next.msg), number(to - 1), number(waited_ns / ns_per_ms), 0 },
         });
         s.lose(&self.shared, to);
-        s.after_loss(&self.shared);
         self.shared.log.publish();
         self.watch(now_ns, s);
     }
@@ -611,6 +617,7 @@ pub const Receiver = struct {
             };
             return self.finish(sealed, &s.sealing, s.repair, image);
         }
+        self.dirty = false;
         return null;
     }
 };

@@ -88,7 +88,7 @@ pub const Run = struct {
 
 /// A frame to one receiver that waits to be sent.
 pub const Control = union(enum) {
-    confirm: struct { peer: u16, token: u64, start: u64, frag: u32 },
+    confirm: struct { peer: u16, token: u64, session_token: u64, start: u64, frag: u32 },
     rst: struct { to: Address, token: u64, reason: frame.RstReason, receiver: u16 },
     heartbeat: struct { peer: u16 },
     fill: struct { peer: u16, start: u64, end: u64, reason: frame.FillReason },
@@ -127,6 +127,8 @@ pub const Sender = struct {
     heartbeat_due_ns: u64,
     heartbeat_step_ns: u64,
     ack_wanted: bool = false,
+    /// Since when window or arena have been full; 0: they are not.
+    stuck_since_ns: u64 = 0,
     closing_left: u32 = 0,
     last_send_ns: u64 = 0,
     last_syn_ns: u64 = 0,
@@ -363,6 +365,9 @@ pub const Sender = struct {
     pub fn tick(self: *Sender, now_ns: u64) void {
         if (self.phase == .handshake) self.tick_handshake(now_ns);
         if (self.phase != .started) return;
+        if (!self.is_stuck()) {
+            self.stuck_since_ns = 0;
+        } else if (self.stuck_since_ns == 0) self.stuck_since_ns = now_ns;
         for (self.peers.slice()) |*p| {
             if (p.state == .confirming and now_ns >= p.confirmed_ns + self.o.ack_timeout_ns) {
                 self.peers.set_state(p, .known);
@@ -381,15 +386,15 @@ pub const Sender = struct {
                     },
                 });
                 self.disconnect(now_ns, p);
-            } else if (self.o.slow_disconnect and self.is_stuck() and
+            } else if (self.o.slow_disconnect and self.stuck_since_ns != 0 and
                 p.acked.less(self.announced) and
-                now_ns >= p.last_progress_ns + self.o.ack_timeout_ns)
+                now_ns >= self.slow_since_ns(p) + self.o.ack_timeout_ns)
             {
                 self.notices.log(.slow_receiver_disconnected, .warn, .{
                     .transport = self.o.transport,
                     .name = p.name_slice(),
                     .args = .{
-                        number((now_ns - p.last_progress_ns) / ns_per_ms),
+                        number((now_ns - self.slow_since_ns(p)) / ns_per_ms),
                         number(p.acked.msg),
                         0,
                         0,
@@ -403,6 +408,11 @@ pub const Sender = struct {
 
     fn used_nodes(self: *const Sender) u64 {
         return self.window.written() - self.window.reclaimed();
+    }
+
+    /// Since when a receiver has been behind without need: idle time does not count against it.
+    fn slow_since_ns(self: *const Sender, p: *const Peer) u64 {
+        return @max(p.last_progress_ns, self.stuck_since_ns);
     }
 
     fn is_stuck(self: *const Sender) bool {
@@ -448,8 +458,8 @@ pub const Sender = struct {
                 .connected => {
                     at = @min(at, p.last_heard_ns + self.o.ack_timeout_ns);
                     if (self.o.slow_disconnect and self.is_stuck()) {
-                        at = @min(at, @max(now_ns + ns_per_ms, p.last_progress_ns +
-                            self.o.ack_timeout_ns));
+                        const slow_ns = self.slow_since_ns(p) + self.o.ack_timeout_ns;
+                        at = @min(at, @max(now_ns + ns_per_ms, slow_ns));
                     }
                 },
                 .confirming => {
@@ -526,7 +536,7 @@ pub const Sender = struct {
                 self.sent.msg += 1; // numbered, not told: who sees the jump asks
                 continue;
             }
-            const last = n + 1 == self.credit();
+            const last = self.credit() == 1;
             const ask = last or (self.datagrams_numbered + 1) % quarter == 0;
             const piece = self.packer.build(
                 self.window,

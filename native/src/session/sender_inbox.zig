@@ -83,6 +83,10 @@ pub fn on_syn_reply(self: *Sender, now_ns: u64, from: Address, h: *const frame.H
         return;
     };
     if (self.phase == .handshake) {
+        if (h.number > limits.first_number_max) {
+            self.counters.out_of_range += 1;
+            return;
+        }
         p.answered = true;
         p.reported = @max(p.reported, h.number);
         return;
@@ -118,7 +122,7 @@ fn agree(
         .{ .msg = join_at(self, now_ns) };
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
-        p.acked = Position.min(start, self.announced);
+        p.acked = Position.min(.{ .msg = start.msg }, self.announced);
         self.peers.confirm(p, now_ns);
     }
     const is_left = r.has_position == 2 and self.o.fresh and
@@ -127,6 +131,7 @@ fn agree(
     self.control(.{ .confirm = .{
         .peer = self.peers.index_of(p),
         .token = r.receiver_token,
+        .session_token = c.token,
         .start = start.msg,
         .frag = start.frag,
     } });
@@ -150,7 +155,7 @@ fn receiver_key(
 }
 
 /// The receiver has quoted the token of the offered session: from here on it is the one in force.
-fn take_candidate(self: *Sender, p: *Peer) void {
+fn take_candidate(self: *Sender, now_ns: u64, p: *Peer) void {
     const c = &p.candidate;
     // One window for one key: what was accepted once under it is not accepted again.
     if (p.instance != c.instance) p.replay = c.replay;
@@ -170,7 +175,9 @@ fn take_candidate(self: *Sender, p: *Peer) void {
         });
     }
     // Its position may be another one now: it connects anew.
-    if (p.state != .confirming) self.peers.set_state(p, .confirming);
+    if (p.state == .confirming) return;
+    self.peers.set_state(p, .known);
+    self.peers.confirm(p, now_ns);
 }
 
 /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
@@ -194,7 +201,7 @@ fn session_peer(
     if (self.phase != .started) return null;
     const p = self.peers.find(receiver);
     if (p) |q| if (token != 0 and q.candidate.token == token and
-        h.connection() == self.o.connection) take_candidate(self, q);
+        h.connection() == self.o.connection) take_candidate(self, now_ns, q);
     const known = p != null and token != 0 and p.?.session_token == token and
         h.connection() == self.o.connection;
     if (known and p.?.state != .disconnected) return p;

@@ -27,7 +27,7 @@ pub fn control_run(self: *Sender, image: []align(8) u8, c: Control) Run {
                 .fresh = self.o.fresh,
             }), .{
                 .receiver_token = x.token,
-                .session_token = p.candidate.token,
+                .session_token = x.session_token,
                 .stream_token = self.stream_token,
                 .epoch = .{},
                 .first = self.window.reclaimed(),
@@ -147,13 +147,16 @@ pub fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         const p = &self.peers.list[job.receiver];
         if (self.window.node(job.start.msg).flags & layout.flag_lost != 0) {
             const lost = job.start.msg;
+            var end = lost + 1;
+            while (end < job.end.msg and
+                self.window.node(end).flags & layout.flag_lost != 0) end += 1;
             self.control(.{ .fill = .{
                 .peer = job.receiver,
                 .start = lost,
-                .end = lost + 1,
+                .end = end,
                 .reason = .gone,
             } });
-            self.repairs.advance(now_ns, .{ .msg = lost + 1 });
+            self.repairs.advance(now_ns, .{ .msg = end });
             continue;
         }
         self.budget.refill(now_ns, limits.repair_bytes_per_s);

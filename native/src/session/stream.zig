@@ -114,6 +114,8 @@ pub const Stream = struct {
     ack_now: bool = false,
     /// The log has no room for what comes next: nothing is taken, nothing more is acknowledged.
     no_memory: bool = false,
+    /// There is room for the next message, but not in one piece.
+    held_in_the_way: bool = false,
     since_ack_datagrams: u32 = 0,
     last_ack_ns: u64 = 0,
     last_nak_ns: u64 = 0,
@@ -180,9 +182,9 @@ pub const Stream = struct {
             return;
         }
         if (!self.next.less(span.begin)) {
-            if (flags.repair) self.measure(shared, now_ns);
             const was_behind = self.detector.count > 0;
             if (!self.take(shared, h)) return;
+            if (flags.repair) self.measure(shared, now_ns);
             if (was_behind) self.take_held(shared);
         } else {
             self.hold(shared, h, span);
@@ -222,7 +224,8 @@ pub const Stream = struct {
     pub fn is_near(self: *const Stream, number_told: u64) bool {
         const base = @max(self.next.msg, self.confirmed);
         const window = @as(u64, self.window_datagrams) * limits.messages_per_datagram_max;
-        return number_told -| base <= window;
+        // Numbers given while the send flag was off come as one jump, as long as a window's ring.
+        return number_told -| base <= @max(window, limits.numbers_ahead_min);
     }
 
     fn measure(self: *Stream, shared: *Shared, now_ns: u64) void {
@@ -247,14 +250,28 @@ pub const Stream = struct {
         }
     }
 
-    fn take_held(self: *Stream, shared: *Shared) void {
+    /// The sender is gone: what is not ordered yet is not needed before it is back, and then comes
+    /// again, but others need the memory now.
+    pub fn let_go(self: *Stream, shared: *Shared) void {
+        self.detector.clear(shared.holding);
+        self.abort_extent(shared);
+    }
+
+    /// Takes what is held and now lies at `next`.
+    pub fn take_held(self: *Stream, shared: *Shared) void {
         while (self.detector.peek(shared.holding)) |held| {
             if (self.next.less(held.begin)) return;
             if (self.next.less(held.end)) {
                 switch (held.kind) {
                     .datagram => {
                         const bytes = shared.holding.bytes_of(held);
-                        if (!self.take(shared, @ptrCast(bytes.ptr))) return;
+                        if (!self.take(shared, @ptrCast(bytes.ptr))) {
+                            // What is held lies in the way of the message's own memory: it is
+                            // asked for again.
+                            if (self.held_in_the_way) self.detector.clear(shared.holding);
+                            self.held_in_the_way = false;
+                            return;
+                        }
                     },
                     .unused => self.move_to(shared, held.end.msg),
                     .gone => self.lose(shared, held.end.msg),
@@ -330,8 +347,12 @@ pub const Stream = struct {
                 return true;
             }
             assert(self.extent == null);
-            self.extent = shared.log.reserve(f.head.message_length) orelse
+            self.extent = shared.log.reserve(f.head.message_length) orelse {
+                const pool = shared.log.pool;
+                const free = @as(u64, pool.free_count()) * pool.chunk_bytes;
+                self.held_in_the_way = free > f.head.message_length;
                 return self.refuse_for_room(shared);
+            };
             self.extent_arg = f.head.msg_arg;
             self.extent_fragment_bytes = f.head.fragment_bytes;
         }
@@ -396,6 +417,21 @@ pub const Stream = struct {
         if (shared.is_total_order) shared.notices.event(.out_of_sync, a);
     }
 
+    /// Gives up what the sender does not keep any more, but not what is held of it.
+    pub fn lose_below(self: *Stream, shared: *Shared, first: u64) void {
+        while (self.next.msg < first) {
+            var end = first;
+            if (self.detector.peek(shared.holding)) |held| {
+                // A message of which a part is missing is lost as a whole.
+                const whole = held.begin.msg + @intFromBool(held.begin.frag > 0);
+                end = std.math.clamp(whole, self.next.msg + 1, first);
+            }
+            self.lose(shared, end);
+            self.take_held(shared);
+            if (self.no_memory) return;
+        }
+    }
+
     /// A FILL of the sender: the numbers [start, end) will not come.
     pub fn on_fill(
         self: *Stream,
@@ -410,7 +446,6 @@ pub const Stream = struct {
                 .unused => self.move_to(shared, end),
                 .gone => self.lose(shared, end),
             }
-            self.take_held(shared);
             self.ack_now = true;
             return;
         }
@@ -421,11 +456,6 @@ pub const Stream = struct {
             if (reason == .gone) .gone else .unused,
             "",
         );
-    }
-
-    /// The contiguous end moved: what was held behind it may follow.
-    pub fn after_loss(self: *Stream, shared: *Shared) void {
-        self.take_held(shared);
     }
 
     // ---------------------------------------------------------------- acknowledgement and repair
@@ -442,6 +472,8 @@ pub const Stream = struct {
     /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before
     /// anything would have to be dropped: what is in flight still fits.
     pub fn withheld(self: *const Stream, shared: *Shared) bool {
+        // The rest of a message that is being assembled needs no more memory.
+        if (self.extent != null) return false;
         const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
         const pool = shared.log.pool;
         const reserve = @min(pool.bytes / 4, in_flight);

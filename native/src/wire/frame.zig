@@ -523,7 +523,8 @@ pub fn decode_fragment(h: *const Header) ?Fragment {
     if (f.message_length > limits.message_bytes_max or f.message_length == 0) return null;
     if (f.fragment_bytes < fragment_bytes_min) return null;
     const count = fragment_count(f.message_length, f.fragment_bytes);
-    if (f.fragment_no >= count) return null;
+    // What fits in one fragment goes without: a single one is not from a sender of this protocol.
+    if (count < 2 or f.fragment_no >= count) return null;
     const at = @as(u64, f.fragment_no) * f.fragment_bytes;
     const len: u32 = @intCast(@min(f.fragment_bytes, f.message_length - at));
     const bytes = body_of(h)[fragment_header_bytes..];
