@@ -54,6 +54,9 @@ pub const Context = struct {
     interest: std.atomic.Value(bool) = .init(false),
     progressed: std.atomic.Value(bool) = .init(false),
     ordered_seen: u64 = 0,
+    /// Key and time of the last line of level ERROR or FATAL.
+    last_error_key: u32 = 0,
+    last_error_ms: u64 = 0,
 
     pub fn o(self: *const Context) *const options_file.Options {
         return &self.parsed.value;
@@ -287,7 +290,18 @@ pub const Context = struct {
         var n: u32 = 0;
         for (self.channels) |c| n += c.sender.notices.pop(out[n..]);
         if (self.rx) |rx| n += rx.receiver.notices.pop(out[n..]);
+        for (out[0..n]) |*notice| self.note_error(notice);
         return n;
+    }
+
+    /// For the statistics: the last line of level ERROR or FATAL.
+    fn note_error(self: *Context, notice: *const abi.Notice) void {
+        if (notice.kind != @backingInt(abi.NoticeKind.log)) return;
+        const is_error = notice.level == @backingInt(abi.LogLevel.err) or
+            notice.level == @backingInt(abi.LogLevel.fatal);
+        if (!is_error) return;
+        self.last_error_key = notice.code;
+        self.last_error_ms = clock.monotonic_ns() / clock.ns_per_ms;
     }
 
     // ---------------------------------------------------------------- state

@@ -55,10 +55,14 @@ fn header(self: *Context) snapshot.StatsHeader {
     h.context_id = self.o().id;
     h.tx_count = @intCast(self.channels.len);
     h.role = role_single;
+    h.last_error_key = self.last_error_key;
+    h.last_error_ms = self.last_error_ms;
     h.now_ms = clock.monotonic_ns() / ns_per_ms;
     for (self.channels) |c| {
         h.datagrams_sent += c.sender.counters.datagrams_sent;
         h.bytes_sent += c.sender.counters.bytes_sent;
+        h.datagrams_received += c.received_datagrams;
+        h.bytes_received += c.received_bytes;
         h.send_failures += c.send_failures;
         h.notices_dropped += c.sender.notices.dropped;
         if (c.last_errno != 0) h.last_errno = c.last_errno;
@@ -71,8 +75,10 @@ fn header(self: *Context) snapshot.StatsHeader {
     }
     if (self.rx) |rx| {
         h.rx_count = rx.receiver.count;
-        h.datagrams_received = rx.receives;
-        h.bytes_received = rx.datagrams_bytes;
+        h.datagrams_sent += rx.sent_datagrams;
+        h.bytes_sent += rx.sent_bytes;
+        h.datagrams_received += rx.receiver.counters.datagrams;
+        h.bytes_received += rx.received_bytes;
         h.kernel_drops = rx.kernel_drops;
         h.send_failures += rx.send_failures;
         h.notices_dropped += rx.receiver.notices.dropped;

@@ -42,8 +42,9 @@ pub const RxAgent = struct {
     delivered_next: []u64 = &.{},
     control_due_ns: u64 = 0,
     first_socket: u32 = 0,
-    datagrams_bytes: u64 = 0,
-    receives: u64 = 0,
+    received_bytes: u64 = 0,
+    sent_datagrams: u64 = 0,
+    sent_bytes: u64 = 0,
     kernel_drops: u64 = 0,
     drops_due_ns: u64 = 0,
     send_failures: u64 = 0,
@@ -95,8 +96,7 @@ pub const RxAgent = struct {
         var n: u32 = 0;
         while (n < receives_per_step) : (n += 1) {
             const got = udp.recv_from(fd, self.buffer) orelse break;
-            self.receives += 1;
-            self.datagrams_bytes += got.len;
+            self.received_bytes += got.len;
             const bytes: []align(8) u8 = self.buffer[0..got.len];
             if (self.injector) |*i| {
                 i.pass(now_ns, got.from, bytes, self, deliver);
@@ -119,8 +119,11 @@ pub const RxAgent = struct {
             if (r.lost_datagrams > 0) {
                 self.send_failures += r.lost_datagrams;
                 self.last_errno = r.errno;
+                continue;
             }
             if (r.would_block) break;
+            self.sent_datagrams += 1;
+            self.sent_bytes += run.bytes;
         }
         return n;
     }

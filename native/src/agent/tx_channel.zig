@@ -46,6 +46,8 @@ pub const TxChannel = struct {
     send_flag: std.atomic.Value(bool) = .init(true),
     receive_due_ns: u64 = 0,
     tick_due_ns: u64 = 0,
+    received_datagrams: u64 = 0,
+    received_bytes: u64 = 0,
     send_failures: u64 = 0,
     last_errno: u16 = 0,
     told_gso: bool = false,
@@ -93,6 +95,8 @@ pub const TxChannel = struct {
         var n: u32 = 0;
         while (n < receives_per_step) : (n += 1) {
             const got = udp.recv_from(self.repair.fd, self.buffer) orelse break;
+            self.received_datagrams += 1;
+            self.received_bytes += got.len;
             const bytes: []align(8) u8 = self.buffer[0..got.len];
             if (self.injector) |*i| {
                 i.pass(now_ns, got.from, bytes, self, deliver);

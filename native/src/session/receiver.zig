@@ -42,6 +42,8 @@ pub const Options = struct {
 };
 
 pub const Counters = struct {
+    /// Also those that are refused; the kernel hands over several in one buffer.
+    datagrams: u64 = 0,
     refused: [@typeInfo(frame.Refusal).@"enum".field_names.len]u64 = @splat(0),
     unknown_stream: u64 = 0,
     bad_token: u64 = 0,
@@ -122,6 +124,7 @@ pub const Receiver = struct {
         self.shared.wall_ms = wall_ms;
         var left = bytes;
         while (left.len > 0) {
+            self.counters.datagrams += 1;
             const used = self.on_datagram(now_ns, from, left);
             left = @alignCast(left[used..]);
         }

@@ -67,15 +67,16 @@ pub const StatsHeader = extern struct {
     role: u32,
     /// System error number of the last failure of a socket, 0: none yet.
     last_errno: u32,
-    /// Log key of the last line of level ERROR or FATAL that the native side raised, 0: none yet.
+    /// Log key of the last line of level ERROR or FATAL that went to JavaScript, 0: none yet.
     last_error_key: u32,
     pad: u32 = 0,
-    /// When that line was raised.
+    /// When that line went there.
     last_error_ms: u64,
     /// The clock, as this snapshot was taken.
     now_ms: u64,
 
-    /// Whole datagrams and their bytes (UDP content), of all types and streams.
+    /// Whole datagrams and their bytes (UDP content), of all types and streams; what is sent to a
+    /// list of addresses counts once.
     datagrams_sent: u64,
     bytes_sent: u64,
     datagrams_received: u64,
@@ -277,7 +278,8 @@ pub const RxStats = extern struct {
     out_of_order_held: u64,
     /// Numbers given up (`MESSAGE_LOSS`).
     lost_count: u64,
-    /// Datagrams that the kernel threw away at the socket through which the stream comes.
+    /// Datagrams that the kernel threw away at the data sockets of the context; it does not tell of
+    /// which stream they were, and counts a run that it joined once.
     kernel_drops: u64,
 };
 
