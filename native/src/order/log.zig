@@ -139,6 +139,14 @@ pub const Log = struct {
             if (!self.leave_segment()) return null;
             break :blk self.pool.take(count) orelse return null;
         };
+        if (self.end == 0) {
+            // Without a segment of its own the log needs a chunk for the reference.
+            const spare = self.pool.take(1) orelse {
+                self.pool.release(first, count);
+                return null;
+            };
+            self.pool.release(spare, 1);
+        }
         const offset = @as(u64, first) << self.pool.chunk_shift;
         return .{
             .offset = offset,

@@ -22,8 +22,8 @@ pub const Gap = struct {
     due_ns: u64 = 0,
     asked_ns: u64 = 0,
     attempts: u32 = 0,
-    /// Time spent waiting for answers since something of it came last. A pause of this process, or
-    /// of the session, is not counted: nobody could have answered.
+    /// Time spent waiting for answers, as the lowest gap, since something of it came last. A pause
+    /// of this process, or of the session, is not counted: nobody could have answered.
     waited_ns: u64 = 0,
 };
 
@@ -268,10 +268,11 @@ pub const LossDetector = struct {
             const end = if (index == none) announced else hp.entries[index].begin;
             if (at.less(end)) {
                 if (gap.due_ns == 0) gap.* = .{ .due_ns = now_ns };
-                if (index == self.first) due.waited_ns = gap.waited_ns;
+                const is_lowest = at.eql(next);
+                if (is_lowest) due.waited_ns = gap.waited_ns;
                 const storm = mutant.on(.nak_storm);
                 if ((gap.due_ns <= now_ns or storm) and due.count < out.len) {
-                    ask(gap, now_ns, timing);
+                    ask(gap, now_ns, timing, is_lowest);
                     if (due.count == 0) due.attempt = gap.attempts;
                     out[due.count] = .{
                         .start_msg = at.msg,
@@ -291,10 +292,11 @@ pub const LossDetector = struct {
         return due;
     }
 
-    fn ask(gap: *Gap, now_ns: u64, timing: Timing) void {
+    fn ask(gap: *Gap, now_ns: u64, timing: Timing, is_lowest: bool) void {
         const doublings: u6 = @intCast(@min(gap.attempts, limits.nak_doublings_max));
         const retry = @min(timing.retry_ns << doublings, limits.nak_retry_max_ns);
-        if (gap.asked_ns != 0) {
+        // The answer to a later gap may have come and found no room to be held.
+        if (gap.asked_ns != 0 and is_lowest) {
             gap.waited_ns += @min(now_ns - gap.asked_ns, 2 * limits.nak_retry_max_ns);
         }
         gap.attempts += 1;

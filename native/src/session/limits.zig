@@ -69,6 +69,8 @@ pub const nak_retry_max_ns = 100 * ms;
 pub const nak_doublings_max = 8;
 /// A gap that is not repaired for this many heartbeat timeouts while the sender is heard is a loss.
 pub const give_up_heartbeat_timeouts = 10;
+/// Messages in assembly that did not grow for so long give way to others (`room.zig`).
+pub const memory_stall_ns = 1000 * ms;
 pub const gap_event_interval_ns = 100 * ms;
 
 /// Messages freed in one step of the cache.

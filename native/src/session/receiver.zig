@@ -19,6 +19,7 @@ const log_file = @import("../order/log.zig");
 const loss = @import("../repair/loss_detector.zig");
 const notices_file = @import("notices.zig");
 const challenge = @import("challenge.zig");
+const room = @import("room.zig");
 const stream_file = @import("stream.zig");
 
 const Position = frame.Position;
@@ -70,6 +71,8 @@ pub const Receiver = struct {
     closing: bool = false,
     closing_at: u32 = 0,
     was_withheld: bool = false,
+    /// When room is looked for again, if somebody waits for it.
+    room_due_ns: u64 = 0,
 
     pub fn init(
         gpa: std.mem.Allocator,
@@ -122,6 +125,7 @@ pub const Receiver = struct {
         bytes: []align(8) u8,
     ) void {
         self.shared.wall_ms = wall_ms;
+        self.shared.now_ns = now_ns;
         var left = bytes;
         while (left.len > 0) {
             self.counters.datagrams += 1;
@@ -348,6 +352,11 @@ pub const Receiver = struct {
     pub fn tick(self: *Receiver, now_ns: u64) void {
         const room_is_back = self.was_withheld and !self.any_withheld();
         if (now_ns < self.deadline_ns and !room_is_back) return;
+        self.shared.now_ns = now_ns;
+        if (now_ns >= self.room_due_ns and room.is_wanted(self)) {
+            self.room_due_ns = now_ns + ns_per_ms;
+            room.find(self, now_ns);
+        }
         var deadline: u64 = std.math.maxInt(u64);
         for (self.active()) |*s| {
             if (s.phase == .init or s.phase == .closed) continue;
@@ -359,10 +368,6 @@ pub const Receiver = struct {
                 }
             }
             if (s.phase != .started) continue;
-            if (s.no_memory and !s.withheld(&self.shared)) {
-                self.watch(now_ns, s);
-                self.shared.log.publish();
-            }
             const ack_due = s.last_ack_ns + s.channel.ack_interval_ns;
             if (now_ns >= ack_due or room_is_back) s.ack_now = true;
             if (s.ack_now or s.detector.due_ns <= now_ns) self.dirty = true;
@@ -504,7 +509,7 @@ pub const Receiver = struct {
             s.detector.due_ns = std.math.maxInt(u64);
             return null;
         }
-        if (s.withheld(&self.shared)) {
+        if (s.no_memory or s.withheld(&self.shared)) {
             // No room for the answer: ask when there is.
             s.detector.due_ns = now_ns + ns_per_ms;
             self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);

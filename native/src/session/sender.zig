@@ -508,19 +508,23 @@ pub const Sender = struct {
 
     fn next_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         if (self.phase == .closed) return outbox.closing_run(self, image);
-        if (self.controls_count > 0) {
-            const c = self.controls[self.controls_first];
-            self.controls_first = (self.controls_first + 1) % @as(u32, self.controls.len);
-            self.controls_count -= 1;
-            return outbox.control_run(self, image, c);
-        }
+        if (self.controls_count > 0) return self.next_control(image);
         if (now_ns >= self.syn_due_ns) return outbox.syn_run(self, now_ns, image);
         if (self.phase != .started) return null;
         if (outbox.repair_run(self, now_ns, image)) |run| return run;
+        // What is not kept any more was answered by a FILL.
+        if (self.controls_count > 0) return self.next_control(image);
         if (now_ns >= self.heartbeat_due_ns or self.ack_wanted) {
             return outbox.heartbeat_run(self, now_ns, image);
         }
         return self.data_run(now_ns, image);
+    }
+
+    fn next_control(self: *Sender, image: []align(8) u8) Run {
+        const c = self.controls[self.controls_first];
+        self.controls_first = (self.controls_first + 1) % @as(u32, self.controls.len);
+        self.controls_count -= 1;
+        return outbox.control_run(self, image, c);
     }
 
     fn data_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
@@ -583,6 +587,7 @@ pub const Sender = struct {
 
     /// A waiter wants acknowledgements now (flush, ready): asks for them with the next heartbeat.
     pub fn want_ack(self: *Sender, now_ns: u64) void {
+        if (self.phase != .started) return;
         if (now_ns < self.last_send_ns + limits.want_ack_interval_ns and self.last_send_ns != 0) {
             self.heartbeat_due_ns = @min(
                 self.heartbeat_due_ns,

@@ -47,6 +47,12 @@ pub const Key = struct {
     pub fn eql(a: Key, b: Key) bool {
         return a.transport == b.transport and a.source == b.source and a.tier == b.tier;
     }
+    /// An order that is the same at every receiver.
+    pub fn less(a: Key, b: Key) bool {
+        if (a.source != b.source) return a.source < b.source;
+        if (a.transport != b.transport) return a.transport < b.transport;
+        return !a.tier and b.tier;
+    }
 };
 
 /// What a receiving context knows of one transport that it receives.
@@ -65,6 +71,17 @@ pub const Shared = struct {
     notices: *notices_file.Notices,
     is_total_order: bool,
     wall_ms: u64 = 0,
+    now_ns: u64 = 0,
+    /// Memory reserved for messages in assembly.
+    extent_bytes: u64 = 0,
+    /// The stream for which room is being made; the others take none.
+    favoured: ?u32 = null,
+
+    /// Longest message that would fit if nothing but messages in assembly took memory.
+    pub fn free_of_extents(self: *const Shared) u64 {
+        const spare = 2 * @as(u64, self.log.pool.chunk_bytes);
+        return (self.log.pool.bytes - self.extent_bytes) -| spare;
+    }
 };
 
 pub const Counters = struct {
@@ -114,8 +131,11 @@ pub const Stream = struct {
     ack_now: bool = false,
     /// The log has no room for what comes next: nothing is taken, nothing more is acknowledged.
     no_memory: bool = false,
-    /// There is room for the next message, but not in one piece.
-    held_in_the_way: bool = false,
+    /// What it waits for: bytes of a message, since when without having got any.
+    wanted_bytes: u64 = 0,
+    starved_since_ns: u64 = 0,
+    /// When the contiguous end moved last.
+    moved_ns: u64 = 0,
     since_ack_datagrams: u32 = 0,
     last_ack_ns: u64 = 0,
     last_nak_ns: u64 = 0,
@@ -237,6 +257,10 @@ pub const Stream = struct {
     }
 
     fn hold(self: *Stream, shared: *Shared, h: *const frame.Header, span: Span) void {
+        if (self.stands_back(shared)) {
+            self.counters.no_room += 1;
+            return;
+        }
         const p: [*]const u8 = @ptrCast(h);
         const bytes = p[0..h.length];
         const had_gap = self.detector.count > 0;
@@ -265,13 +289,7 @@ pub const Stream = struct {
                 switch (held.kind) {
                     .datagram => {
                         const bytes = shared.holding.bytes_of(held);
-                        if (!self.take(shared, @ptrCast(bytes.ptr))) {
-                            // What is held lies in the way of the message's own memory: it is
-                            // asked for again.
-                            if (self.held_in_the_way) self.detector.clear(shared.holding);
-                            self.held_in_the_way = false;
-                            return;
-                        }
+                        if (!self.take(shared, @ptrCast(bytes.ptr))) return;
                     },
                     .unused => self.move_to(shared, held.end.msg),
                     .gone => self.lose(shared, held.end.msg),
@@ -293,14 +311,15 @@ pub const Stream = struct {
         var msg = h.number;
         while (it.next()) |m| : (msg += 1) {
             if (msg < self.next.msg and !mutant.on(.take_duplicates)) continue;
+            if (self.stands_back(shared)) return self.refuse_for_room(shared, m.payload.len);
             _ = shared.log.append(self.meta(shared, msg, m.head.msg_arg), m.payload) catch {
-                return self.refuse_for_room(shared);
+                return self.refuse_for_room(shared, m.payload.len);
             };
             self.counters.messages += 1;
             self.next = .{ .msg = msg + 1 };
         }
         assert(!it.broken);
-        self.no_memory = false;
+        self.moved(shared);
         return true;
     }
 
@@ -314,8 +333,10 @@ pub const Stream = struct {
         };
     }
 
-    fn refuse_for_room(self: *Stream, shared: *Shared) bool {
+    fn refuse_for_room(self: *Stream, shared: *Shared, wanted_bytes: u64) bool {
         self.counters.no_room += 1;
+        self.wanted_bytes = wanted_bytes;
+        if (self.starved_since_ns == 0) self.starved_since_ns = @max(1, shared.now_ns);
         if (!self.no_memory) {
             self.no_memory = true;
             self.ack_now = true;
@@ -347,12 +368,11 @@ pub const Stream = struct {
                 return true;
             }
             assert(self.extent == null);
-            self.extent = shared.log.reserve(f.head.message_length) orelse {
-                const pool = shared.log.pool;
-                const free = @as(u64, pool.free_count()) * pool.chunk_bytes;
-                self.held_in_the_way = free > f.head.message_length;
-                return self.refuse_for_room(shared);
-            };
+            const length = f.head.message_length;
+            if (self.stands_back(shared)) return self.refuse_for_room(shared, length);
+            self.extent = shared.log.reserve(length) orelse
+                return self.refuse_for_room(shared, length);
+            shared.extent_bytes += reserved_bytes(shared, length);
             self.extent_arg = f.head.msg_arg;
             self.extent_fragment_bytes = f.head.fragment_bytes;
         }
@@ -370,21 +390,56 @@ pub const Stream = struct {
         @memcpy(payload[at..][0..f.payload.len], f.payload);
         if (f.head.fragment_no + 1 < f.count) {
             self.next.frag += 1;
-            self.no_memory = false;
+            self.moved(shared);
             return true;
         }
         _ = shared.log.commit(extent, self.meta(shared, h.number, self.extent_arg)) catch {
-            return self.refuse_for_room(shared);
+            return self.refuse_for_room(shared, 0);
         };
+        shared.extent_bytes -= reserved_bytes(shared, extent.payload.len);
         self.extent = null;
         self.counters.messages += 1;
         self.next = .{ .msg = h.number + 1 };
+        self.moved(shared);
+        return true;
+    }
+
+    fn reserved_bytes(shared: *const Shared, length: u64) u64 {
+        return std.mem.alignForward(u64, record.record_bytes(length), shared.log.pool.chunk_bytes);
+    }
+
+    /// The log took something: there is room.
+    fn moved(self: *Stream, shared: *Shared) void {
         self.no_memory = false;
+        self.starved_since_ns = 0;
+        self.moved_ns = shared.now_ns;
+        if (shared.favoured == self.id) shared.favoured = null;
+    }
+
+    /// Room is being made for another stream.
+    fn stands_back(self: *const Stream, shared: *const Shared) bool {
+        const id = shared.favoured orelse return false;
+        return id != self.id;
+    }
+
+    /// What was refused would not be refused now.
+    pub fn would_fit(self: *const Stream, shared: *Shared) bool {
+        if (self.extent != null) {
+            // It is complete and lacks only its place in the order.
+            const chunk = shared.log.pool.take(1) orelse return false;
+            shared.log.pool.release(chunk, 1);
+            return true;
+        }
+        const extent = shared.log.reserve(@intCast(self.wanted_bytes)) orelse return false;
+        shared.log.abort(extent);
         return true;
     }
 
     pub fn abort_extent(self: *Stream, shared: *Shared) void {
-        if (self.extent) |e| shared.log.abort(e);
+        if (self.extent) |e| {
+            shared.extent_bytes -= reserved_bytes(shared, e.payload.len);
+            shared.log.abort(e);
+        }
         self.extent = null;
         self.next.frag = 0;
     }
@@ -476,7 +531,7 @@ pub const Stream = struct {
         if (self.extent != null) return false;
         const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
         const pool = shared.log.pool;
-        const reserve = @min(pool.bytes / 4, in_flight);
+        const reserve = @min((pool.bytes - shared.extent_bytes) / 4, in_flight);
         return @as(u64, pool.free_count()) * pool.chunk_bytes < reserve;
     }
 

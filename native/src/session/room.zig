@@ -1,0 +1,86 @@
+//! Who gives way when the receive memory is full. Part of `receiver.zig`.
+//!
+//! Memory that holds ordered messages comes back by itself, when the program takes them. Two kinds
+//! do not: early datagrams, and memory reserved for messages in assembly. A message that waits for
+//! room (in one piece, if it is large) could wait for ever behind them:
+//!   * early datagrams, also its own, lie in the way. They are dropped and asked for again;
+//!   * other messages in assembly do, and wait themselves, because their senders' windows are held
+//!     by receivers at which it is the other way round. What breaks such a circle is an order that
+//!     is the same everywhere: the lower stream key goes first, and a message of a higher one that
+//!     did not grow for `memory_stall_ns` is given up and asked for again.
+//! While room is made for one stream, the others take none of it (`Shared.favoured`).
+
+const limits = @import("limits.zig");
+const stream_file = @import("stream.zig");
+const Receiver = @import("receiver.zig").Receiver;
+const Stream = stream_file.Stream;
+const Shared = stream_file.Shared;
+
+fn waits(s: *const Stream) bool {
+    return s.phase == .started and s.no_memory;
+}
+
+/// Somebody waits for room, or is favoured: `find` has something to do.
+pub fn is_wanted(self: *Receiver) bool {
+    if (self.shared.favoured != null) return true;
+    for (self.active()) |*s| if (waits(s)) return true;
+    return false;
+}
+
+/// Lets those go on for whom there is room again, and makes room for the first of the others.
+pub fn find(self: *Receiver, now_ns: u64) void {
+    const shared = &self.shared;
+    if (shared.favoured) |id| {
+        if (!waits(&self.streams[id])) shared.favoured = null;
+    }
+    go_on(self, now_ns);
+    const s = first_waiting(self) orelse return;
+    const is_stalled = now_ns >= s.starved_since_ns + limits.memory_stall_ns;
+    // Nothing comes back by itself, and without early datagrams it might fit.
+    const is_drained = shared.log.processed_next() == shared.log.next();
+    if (is_stalled) drop_stalled(self, now_ns, s);
+    if (!is_stalled and !is_drained or s.wanted_bytes > shared.free_of_extents()) return;
+    shared.favoured = s.id;
+    drop_held(self, now_ns);
+    go_on(self, now_ns);
+}
+
+fn go_on(self: *Receiver, now_ns: u64) void {
+    const shared = &self.shared;
+    for (self.active()) |*s| {
+        if (!waits(s)) continue;
+        if (shared.favoured) |id| if (id != s.id) continue;
+        if (!s.would_fit(shared)) continue;
+        s.no_memory = false;
+        s.ack_now = true;
+        self.watch(now_ns, s);
+    }
+    shared.log.publish();
+}
+
+fn first_waiting(self: *Receiver) ?*Stream {
+    var first: ?*Stream = null;
+    for (self.active()) |*s| {
+        if (!waits(s)) continue;
+        if (first == null or s.key.less(first.?.key)) first = s;
+    }
+    return first;
+}
+
+fn drop_held(self: *Receiver, now_ns: u64) void {
+    for (self.active()) |*s| {
+        if (s.detector.count == 0) continue;
+        s.detector.clear(self.shared.holding);
+        if (s.phase == .started) self.watch(now_ns, s);
+    }
+}
+
+/// Gives up messages in assembly that do not grow and have to stand back.
+fn drop_stalled(self: *Receiver, now_ns: u64, favoured: *const Stream) void {
+    for (self.active()) |*s| {
+        if (s.extent == null or !favoured.key.less(s.key)) continue;
+        if (now_ns < s.moved_ns + limits.memory_stall_ns) continue;
+        s.let_go(&self.shared);
+        if (s.phase == .started) self.watch(now_ns, s);
+    }
+}
