@@ -21,7 +21,14 @@ test {
     _ = @import("session/peers.zig");
     _ = @import("session/receiver.zig");
     _ = @import("session/sender.zig");
+    _ = @import("sim.zig");
     _ = @import("stats/snapshot.zig");
+    _ = @import("testing/dice.zig");
+    _ = @import("testing/messages.zig");
+    _ = @import("testing/model.zig");
+    _ = @import("testing/packet_simulator.zig");
+    _ = @import("testing/scenario.zig");
+    _ = @import("testing/sim_clock.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

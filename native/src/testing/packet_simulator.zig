@@ -37,6 +37,8 @@ pub const Counters = struct {
     sent: u64 = 0,
     arrived: u64 = 0,
     lost: u64 = 0,
+    /// Of them, before they forked.
+    lost_at_source: u64 = 0,
     lost_in_bursts: u64 = 0,
     cut: u64 = 0,
     duplicated: u64 = 0,
@@ -97,6 +99,7 @@ pub const PacketSimulator = struct {
     pub fn lost_at_source(self: *PacketSimulator) bool {
         if (!self.dice.chance(self.faults.uplink_loss_ppm)) return false;
         self.counters.lost += 1;
+        self.counters.lost_at_source += 1;
         return true;
     }
 
