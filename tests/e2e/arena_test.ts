@@ -149,3 +149,40 @@ e2e(
     await Promise.all([tx, rx].map((node) => node.close()));
   },
 );
+
+e2e(
+  "four senders overrun a small receive memory under loss: all arrives in the end",
+  async (bed) => {
+    const senders = ["a", "b", "c", "d"];
+    const c = bed.config({
+      // More in flight than fits, together.
+      all: { ReceiveMemoryMBytes: 8, SendWindowSize: 4096, SocketBufferSizeKBytes: 4096 },
+      contexts: [
+        ...senders.map((Name) => ({ Name, TxTopics: [{ Name: "t" }] })),
+        { Name: "rx", RxTopics: [{ Name: "t" }] },
+      ],
+    });
+    const rx = await bed.node("bun", c, { env: { RCM_INJECT: "drop=0.05,seed=8" } });
+    const tx = await bed.node("deno", c);
+    await rx.receiver("rx");
+    for (const context of senders) {
+      await tx.sender(context);
+      const wait = { context, topic: "t", receivers: 1, timeoutMs: LIMIT_MS };
+      assert.equal(await tx.call("connected", wait), true);
+    }
+    const run = { seed: 76, sizes: { kind: "fixed", bytes: 1300 }, count: 12_000 } as const;
+    const sending = senders.map((context) => tx.call("send", { context, topic: "t", ...run }));
+    // Again and again it takes nothing for a while.
+    for (let pauses = 0; pauses < 6; pauses += 1) {
+      await rx.call("handler", { context: "rx", paused: true });
+      await sleep(700);
+      await rx.call("handler", { context: "rx", paused: false });
+      await sleep(100);
+    }
+    for (const result of await Promise.all(sending)) assert.equal(result.sent, run.count);
+    await rx.received("rx", senders.length * run.count);
+    await rx.check("rx", senders.map((from) => ({ ...STREAM, from, runs: [run] })));
+    assert.ok(!rx.events.some(({ type }) => type === "MESSAGE_LOSS"));
+    await Promise.all([tx, rx].map((node) => node.close()));
+  },
+);

@@ -97,8 +97,8 @@ export interface Node {
   close(): Promise<void>;
   /** Exit code once it has ended; -1: by a signal. */
   readonly ended: Promise<number>;
-  /** For the text of a failure: its last log lines and what it wrote to standard error. */
-  describe(): string;
+  /** For the text of a failure: its last lines and events, its counters, its standard error. */
+  describe(): Promise<string>;
 }
 
 export type Delivery = "callback" | "poll" | "iterate";
@@ -162,7 +162,7 @@ export function e2e(
     try {
       await run(bed);
     } catch (error) {
-      if (error instanceof Error) error.message += `\n${describe()}`;
+      if (error instanceof Error) error.message += `\n${await describe()}`;
       throw error;
     } finally {
       await end();
@@ -170,7 +170,7 @@ export function e2e(
   });
 }
 
-function makeBed(): { bed: Bed; end(): Promise<void>; describe(): string } {
+function makeBed(): { bed: Bed; end(): Promise<void>; describe(): Promise<string> } {
   beds += 1;
   const nodes: Node[] = [];
   const networks: Network[] = [];
@@ -213,7 +213,9 @@ function makeBed(): { bed: Bed; end(): Promise<void>; describe(): string } {
       rmSync(shm, { recursive: true, force: true });
       rmSync(folder, { recursive: true, force: true });
     },
-    describe: () => nodes.map((node) => node.describe()).join("\n"),
+    async describe() {
+      return (await Promise.all(nodes.map((node) => node.describe()))).join("\n");
+    },
   };
 }
 
@@ -447,13 +449,15 @@ function attach(
       const code = await within(ended, LIMIT_MS, () => `${who()} ends`);
       assert.equal(code, 0, `${who()}: ${stderr}`);
     },
-    describe() {
+    async describe() {
       const lines = logs.slice(-15).map((line) => `  ${line.key} ${line.content}`);
       const told = events.slice(-15).map((e) =>
         `  ${e.type} in ${e.context} of ${e.peer} ${e.topic}/${e.partition} ` +
         `${e.lossStart}..${e.lossEnd}`
       );
-      return [`${who()} (${exit ?? "running"}):`, ...lines, ...told, stderr].join("\n");
+      const counters = isOver ? [] : await countersOf(node).catch((error) => [String(error)]);
+      const head = `${who()} (${exit ?? "running"}):`;
+      return [head, ...lines, ...told, ...counters, stderr].join("\n");
     },
   };
   return node;
@@ -461,6 +465,20 @@ function attach(
 
 /** What matters of a long text. */
 const tail = (text: string) => text.slice(-4000);
+
+/** A line for each sent partition and each received stream of a node: what is not 0. */
+async function countersOf(node: Node): Promise<string[]> {
+  const statistics = node.call("statistics", {}) as Promise<
+    { ctxs: { Context: string; txs: object[][]; rx: { Rms: object[] } }[] }
+  >;
+  const { ctxs } = await within(statistics, 1000, () => "statistics: it does not answer");
+  return ctxs.flatMap(({ Context, txs, rx }) =>
+    [...txs.flat(), ...rx.Rms].map((counters) => {
+      const shown = Object.entries(counters).filter(([, value]) => value !== 0);
+      return `  ${Context}: ${JSON.stringify(Object.fromEntries(shown))}`;
+    })
+  );
+}
 
 /** Waits until a condition holds; throws when it does not within the limit. */
 export async function until(
