@@ -108,7 +108,7 @@ function openLibrary(): NativeLibrary {
   if (path === undefined) {
     const looked = candidates.join(", ");
     throw process.env["RCM_LIBRARY"]
-      ? new RcmError("NATIVE", `RCM_LIBRARY names ${looked}, which does not exist`)
+      ? new RcmError("NATIVE", `RCM_LIBRARY names ${looked}, which does not exist; ${BUILD_HINT}`)
       : new RcmError("NATIVE", `no native library at ${looked}; ${BUILD_HINT}`);
   }
   const runtime = currentRuntime();
