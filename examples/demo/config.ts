@@ -1,5 +1,6 @@
 /**
- * The demo's configuration: one topic over multicast on this machine, a publisher and two receivers.
+ * The demo's configuration: one topic over multicast on this machine, a publisher and two
+ * receivers.
  */
 
 import type { RcmConfigInput } from "../../mod.ts";

@@ -1,6 +1,6 @@
 /**
- * The demo: a real file, line by line, over multicast to a Deno and a Bun receiver, while 2 % of the datagrams are
- * lost on purpose; then the files are compared.
+ * The demo: a real file, line by line, over multicast to a Deno and a Bun receiver, while 2 % of
+ * the datagrams are lost on purpose; then the files are compared.
  *
  *     deno task demo                  the largest file of the repository
  *     deno task demo -- FILE          this file

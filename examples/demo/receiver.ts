@@ -3,8 +3,8 @@
  *
  *     receiver.ts deno|bun OUT_FILE TIMES_FILE PORT FOLDER
  *
- * Prints a line of JSON now and then, and a last one with `done` and what the statistics say. `RCM_INJECT` in the
- * environment makes it lose datagrams.
+ * Prints a line of JSON now and then, and a last one with `done` and what the statistics say.
+ * `RCM_INJECT` in the environment makes it lose datagrams.
  */
 
 import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
