@@ -573,7 +573,9 @@ pub const Cluster = struct {
         const timer = Timer.publish + w.index;
         if (w.left == 0 or w.stopping_until_ns != 0) return;
         if (self.now_ns < node.paused_until_ns) return self.wake(timer, node.paused_until_ns);
-        if (sender.phase != .started) return self.wake(timer, self.now_ns + ms);
+        if (sender.phase != .started or !self.may_begin(w)) {
+            return self.wake(timer, self.now_ns + ms);
+        }
         const burst = self.dice.between(1, self.scenario.publish_burst);
         for (0..burst) |_| {
             if (w.left == 0) break;
@@ -595,6 +597,14 @@ pub const Cluster = struct {
         self.wake(Timer.step_window + w.index, self.now_ns);
         const mean_ns = if (self.phase == .safety) self.scenario.publish_every_ns else ms;
         self.wake(timer, self.now_ns + 1 + self.dice.below(mean_ns * 2));
+    }
+
+    /// Where the bill is looked at, everybody is there before anything is sent.
+    fn may_begin(self: *Cluster, w: *Window) bool {
+        if (self.scenario.kind != .cost) return true;
+        var listeners: u32 = 0;
+        for (self.receivers) |r| listeners += @intFromBool(r.listens(w.transport));
+        return w.sender.?.peers.connected == listeners;
     }
 
     /// The receiving program: accepts what it was given, or refuses a part, and asks for more.

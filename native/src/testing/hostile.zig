@@ -33,6 +33,7 @@ const Record = struct {
     to: packet_simulator.Place = 0,
     to_port: u16 = 0,
     from: Address = .{},
+    life: u32 = 0,
     bytes: [record_bytes]u8 align(8) = undefined,
 };
 
@@ -53,7 +54,7 @@ pub const Hostile = struct {
     }
 
     /// Listens to what a node gets. Old ones stay for long: they are replayed to later lives.
-    pub fn record(self: *Hostile, packet: *const Packet, bytes: []const u8) void {
+    pub fn record(self: *Hostile, packet: *const Packet, life: u32, bytes: []const u8) void {
         if (bytes.len > record_bytes) return;
         const at = if (self.count < records_max or self.dice.chance(100_000))
             self.dice.below(records_max)
@@ -65,6 +66,7 @@ pub const Hostile = struct {
         r.to = packet.to;
         r.to_port = packet.to_port;
         r.from = packet.from;
+        r.life = life;
         @memcpy(r.bytes[0..bytes.len], bytes);
     }
 
@@ -136,10 +138,21 @@ fn act_keyed(c: *Cluster) void {
 fn send_as(c: *Cluster, r: *const Record, bytes: []const u8) void {
     const self = &c.hostile;
     const from = if (self.dice.chance(800_000)) r.from else own_address(self);
-    put(c, r.to, r.to_port, from, bytes);
+    put_of_life(c, r.to, r.to_port, from, bytes, r.life);
 }
 
 fn put(c: *Cluster, to: u8, port: u16, from: Address, bytes: []const u8) void {
+    put_of_life(c, to, port, from, bytes, 0);
+}
+
+fn put_of_life(
+    c: *Cluster,
+    to: u8,
+    port: u16,
+    from: Address,
+    bytes: []const u8,
+    life: u32,
+) void {
     _ = c.net.put(.{
         .arrives_ns = c.now_ns + c.hostile.dice.below(100 * us),
         .order = 0,
@@ -149,6 +162,7 @@ fn put(c: *Cluster, to: u8, port: u16, from: Address, bytes: []const u8) void {
         .to_port = port,
         .to = to,
         .hostile = true,
+        .life = life,
     }, bytes[0..@min(bytes.len, c.net.slot_bytes)]);
 }
 

@@ -257,9 +257,7 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
     for (node.windows) |w| {
         c.totals.torn += w.torn.items.len;
         c.wake(Timer.step_window + w.index, c.now_ns);
-        // Where the bill is looked at, everybody is there before anything is sent.
-        const wait_ns: u64 = if (c.scenario.kind == .cost) 2000 * ms else 1;
-        c.wake(Timer.publish + w.index, c.now_ns + wait_ns);
+        c.wake(Timer.publish + w.index, c.now_ns + 1);
     }
 }
 

@@ -30,7 +30,9 @@ pub const Packet = struct {
     to_port: u16,
     to: Place,
     /// Injected by somebody who does not belong here.
-    hostile: bool,
+    hostile: bool = false,
+    /// Of a hostile copy: the life of the receiver that got the true one.
+    life: u32 = 0,
 };
 
 pub const Counters = struct {
@@ -149,7 +151,6 @@ pub const PacketSimulator = struct {
                 .from = o.from,
                 .to_port = o.to_port,
                 .to = o.to,
-                .hostile = false,
             }, bytes) orelse return;
             if (self.dice.chance(self.faults.corrupt_ppm)) {
                 self.counters.corrupted += 1;

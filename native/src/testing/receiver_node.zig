@@ -58,6 +58,8 @@ pub const ReceiverNode = struct {
     checks: [windows_max]model.StreamCheck = @splat(.{}),
     /// When something honest of the window's sender last arrived here, on this node's clock.
     heard_ns: [windows_max]u64 = @splat(0),
+    /// The same without frames that start a session: they may be refused.
+    heard_data_ns: [windows_max]u64 = @splat(0),
     /// A MESSAGE_LOSS whose OUT_OF_SYNC must come next.
     out_of_sync_due: ?model.Range = null,
     /// A gap that was given up: its MESSAGE_LOSS comes next.
@@ -142,6 +144,7 @@ pub const ReceiverNode = struct {
         self.stalled_until_ns = 0;
         for (&self.checks) |*check| check.reset();
         self.heard_ns = @splat(0);
+        self.heard_data_ns = @splat(0);
         self.out_of_sync_due = null;
         self.given_up = null;
         self.alive = true;

@@ -68,7 +68,7 @@ fn key_of(c: *const Cluster, w: *const Window) stream_file.Key {
 /// What a sender is about to get.
 pub fn before_sender_gets(c: *Cluster, packet: *const Packet, bytes: []const u8) void {
     if (c.scenario.hostile_every_ns == 0 or packet.hostile) return;
-    c.hostile.record(packet, bytes);
+    c.hostile.record(packet, 0, bytes);
 }
 
 /// Before the sender does anything: how it stands.
@@ -261,7 +261,8 @@ pub fn before_receiver(
     packet: *const Packet,
     bytes: []align(8) const u8,
 ) void {
-    if (packet.hostile) return;
+    // A copy of what an earlier life got is news to this one.
+    if (packet.hostile and (packet.life == 0 or packet.life == node.life)) return;
     var left = bytes;
     while (left.len > 0) {
         const h = switch (frame.decode_header(left, c.scenario.cluster)) {
@@ -286,13 +287,16 @@ fn receiver_hears(
             const stream = node.receiver.find(key_of(c, w)) orelse return;
             if (stream.connection != h.connection()) return;
             node.heard_ns[w.index] = node.clock.local(c.now_ns);
+            node.heard_data_ns[w.index] = node.heard_ns[w.index];
             // The intruder copies what was accepted here: none of it counts a second time.
             if (stream.phase != .started) return;
         },
         .confirm => node.heard_ns[w.index] = node.clock.local(c.now_ns),
         else => {},
     }
-    if (c.scenario.hostile_every_ns > 0) c.hostile.record(packet, bytes);
+    if (c.scenario.hostile_every_ns > 0 and !packet.hostile) {
+        c.hostile.record(packet, node.life, bytes);
+    }
 }
 
 /// A datagram of a receiver on its way out.
@@ -384,7 +388,7 @@ fn gap_told(c: *Cluster, node: *ReceiverNode, w: *Window, r: model.Range) void {
 fn heartbeat_timeout(c: *Cluster, node: *ReceiverNode, w: *Window) void {
     const t = &c.scenario.transports[w.transport];
     const local_ns = node.clock.local(c.now_ns);
-    const heard_ns = node.heard_ns[w.index];
+    const heard_ns = node.heard_data_ns[w.index];
     // A copy that the network made of a sealed datagram is refused, and rightly.
     if (t.group_key != null or local_ns >= heard_ns + t.heartbeat_timeout_ns) return;
     c.verdict.fail(.events, c.now_ns, "receiver {d}: HEARTBEAT_TIMEOUT of window {d}, heard {d} " ++
@@ -671,10 +675,14 @@ pub fn end(c: *Cluster) void {
     for (c.receivers) |node| look_at_receive_memory(c, node);
     for (c.senders) |node| {
         const local_ns = node.clock.local(c.now_ns);
+        var all_acked = true;
         for (node.windows) |w| {
-            while (w.sender.?.make_room(local_ns)) {}
+            const sender = w.sender.?;
+            while (sender.make_room(local_ns)) {}
             window_ends(c, w);
+            if (w.window.reclaimed() != w.window.written()) all_acked = false;
         }
+        if (!all_acked) continue;
         node.bump.close();
         node.bump = @import("../window/pool.zig").Bump.init(&node.pool).?;
         if (node.pool.free_count() == node.pool.chunk_count) continue;
