@@ -309,6 +309,11 @@ e2e(
       await node.check(name, [{ ...STREAM, runs: [slowRun] }]);
       assert.equal(countOf(node, "MESSAGE_LOSS"), 0);
     }
+    // It asks for what it can take: 5 % loss, and what was sent while it was out.
+    const { RepairCount } = await txStats(tx, "tx");
+    assert.ok(RepairCount < 2 * SLOW_COUNT, `${RepairCount} repairs`);
+    const came = tx.events.filter(({ type, peer }) => type === "NEW_RECEIVER" && peer === "faulty");
+    assert.equal(came.length, 2, "it was new at first, and when it came back");
     await Promise.all([tx, steady, faulty].map((node) => node.close()));
   },
 );

@@ -134,7 +134,7 @@ for (const runtime of runtimes) {
       await rx.received("rx", run.count);
       await rx.check("rx", [{ ...STREAM, runs: [run] }]);
       const { Dropped, rx: { Rms } } = await statsOf(rx, "rx");
-      assert.ok(Dropped["Injected"]! > 10 && Rms[0]!.GapCount > 10, "there was loss");
+      assert.ok(Dropped["Injected"]! > 5 && Rms[0]!.GapCount > 0, "there was loss");
       assert.equal(await tx.call("flush", { ...TX, timeoutMs: LIMIT_MS }), true);
       await Promise.all([rx, tx].map((node) => node.close()));
     });
