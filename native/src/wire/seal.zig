@@ -118,8 +118,11 @@ pub const ReplayWindow = struct {
             if (step >= width) {
                 self.bits = @splat(0);
             } else {
-                var c = self.top + 1;
-                while (c <= counter) : (c += 1) self.clear(c);
+                var c = self.top;
+                while (c < counter) {
+                    c += 1;
+                    self.clear(c);
+                }
             }
             self.top = counter;
         } else if (self.top - counter >= width) {
@@ -195,4 +198,8 @@ test "the replay window accepts each counter once" {
     try testing.expect(!w.accept(904));
     try testing.expect(w.accept(9096));
     try testing.expect(w.accept(9095));
+    const last = std.math.maxInt(u64);
+    try testing.expect(w.accept(last - 1));
+    try testing.expect(w.accept(last));
+    try testing.expect(!w.accept(last));
 }
