@@ -13,7 +13,7 @@ import { createEventHub } from "../src/observe/events.ts";
 import { openLogSink } from "../src/observe/logger.ts";
 import { RcmLogLevel } from "../src/enums.ts";
 import net from "node:net";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 
 const LOG_BYTES = 1 << 20;
@@ -119,10 +119,13 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
 /** A context of `plan` over a fake native side. */
 export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
   const fake = createFake();
-  const log = openLogSink({ folder: mkdtempSync(`${tmpdir()}/rcm-fake-`), lang: "en_US" });
+  const folder = mkdtempSync(`${tmpdir()}/rcm-fake-`);
+  const log = openLogSink({ folder, lang: "en_US" });
   log.setLogArg(RcmLogLevel.DEBUG, {
     log: (key, level, content) => void fake.lines.push({ key, level, content }),
   });
+  // All lines go to the test from here on.
+  rmSync(folder, { recursive: true });
   const stopped: string[] = [];
   const options: ContextOptions = {
     plan,
