@@ -256,6 +256,7 @@ pub const LossDetector = struct {
         now_ns: u64,
         next: Position,
         announced: Position,
+        limit: Position,
         timing: Timing,
         out: []frame.Range,
     ) Due {
@@ -265,7 +266,8 @@ pub const LossDetector = struct {
         var index = self.first;
         while (true) {
             const gap = if (index == none) &self.tail_gap else &hp.entries[index].gap;
-            const end = if (index == none) announced else hp.entries[index].begin;
+            const far = if (index == none) announced else hp.entries[index].begin;
+            const end = Position.min(far, limit);
             if (at.less(end)) {
                 if (gap.due_ns == 0) gap.* = .{ .due_ns = now_ns };
                 const is_lowest = at.eql(next);
@@ -358,15 +360,15 @@ test "gaps are asked for after the back-off, and again later and later" {
     try testing.expectEqual(.held, d.insert(&f.hp, pos(5), pos(8), .datagram, "12345678"));
     d.watch(&f.hp, 1000, pos(3), pos(10), usual, f.rng.random());
     var out: [8]frame.Range = undefined;
-    const first = d.collect(&f.hp, 1010, pos(3), pos(10), usual, &out);
+    const first = d.collect(&f.hp, 1010, pos(3), pos(10), pos(10), usual, &out);
     try testing.expectEqual(2, first.count);
     try testing.expectEqual(3, out[0].start_msg);
     try testing.expectEqual(5, out[0].end_msg);
     try testing.expectEqual(8, out[1].start_msg);
     try testing.expectEqual(10, out[1].end_msg);
     try testing.expectEqual(1110, d.due_ns);
-    try testing.expectEqual(0, d.collect(&f.hp, 1109, pos(3), pos(10), usual, &out).count);
-    const second = d.collect(&f.hp, 1110, pos(3), pos(10), usual, &out);
+    try testing.expectEqual(0, d.collect(&f.hp, 1109, pos(3), pos(10), pos(10), usual, &out).count);
+    const second = d.collect(&f.hp, 1110, pos(3), pos(10), pos(10), usual, &out);
     try testing.expectEqual(2, second.attempt);
     try testing.expectEqual(1310, d.due_ns);
 }
@@ -384,7 +386,7 @@ test "what arrives twice is held once; what arrives between splits the gap" {
     try testing.expectEqual(.held, d.insert(&f.hp, pos(20), pos(21), .datagram, "a"));
     try testing.expectEqual(3, d.count);
     var out: [8]frame.Range = undefined;
-    const due = d.collect(&f.hp, 7, pos(0), pos(21), usual, &out);
+    const due = d.collect(&f.hp, 7, pos(0), pos(21), pos(21), usual, &out);
     try testing.expectEqual(3, due.count);
     try testing.expectEqual(12, out[2].start_msg);
     try testing.expectEqual(20, out[2].end_msg);

@@ -53,6 +53,9 @@ pub const Job = struct {
     /// Index of the receiver that asked.
     receiver: u16,
     unicast: bool,
+    /// Datagrams that may still be sent for it: a request is answered with a window at most, so
+    /// that nobody is sent again and again what it can't hold.
+    left: u32,
 };
 
 const Recent = struct { start: Position, end: Position, until_ns: u64 };
@@ -77,6 +80,8 @@ pub const RetransmitHandler = struct {
         attempt: u32,
         /// The stream goes to a multicast group: one answer can serve several.
         has_group: bool,
+        /// Datagrams at most.
+        datagrams_max: u32,
     };
 
     /// Queues the answer to one range of a NAK, less what is queued or was just answered.
@@ -100,6 +105,7 @@ pub const RetransmitHandler = struct {
             .end = r.end,
             .receiver = r.receiver,
             .unicast = unicast,
+            .left = r.datagrams_max,
         };
         self.count += 1;
     }
@@ -108,8 +114,8 @@ pub const RetransmitHandler = struct {
         return if (self.count == 0) null else &self.jobs[self.first];
     }
 
-    /// [from, to) of the first job was sent.
-    pub fn advance(self: *RetransmitHandler, now_ns: u64, to: Position) void {
+    /// The first job was answered up to `to`, by so many datagrams.
+    pub fn advance(self: *RetransmitHandler, now_ns: u64, to: Position, datagrams: u32) void {
         const job = self.peek().?;
         assert(job.start.less(to));
         if (!job.unicast) {
@@ -121,7 +127,8 @@ pub const RetransmitHandler = struct {
             self.recent_at = (self.recent_at + 1) % @as(u32, self.recent.len);
         }
         job.start = to;
-        if (!job.start.less(job.end)) self.finish();
+        job.left -|= datagrams;
+        if (job.left == 0 or !job.start.less(job.end)) self.finish();
     }
 
     /// Drops the first job: done, or what it asks for is not kept.
@@ -166,6 +173,7 @@ fn ask(start: u64, end: u64, receiver: u16, attempt: u32) RetransmitHandler.Requ
         .receiver = receiver,
         .attempt = attempt,
         .has_group = true,
+        .datagrams_max = 8,
     };
 }
 
@@ -174,7 +182,7 @@ test "one answer serves all who ask within the hold-off" {
     h.request(1000, ask(5, 8, 0, 1));
     h.request(1001, ask(5, 8, 1, 1));
     try testing.expectEqual(1, h.count);
-    h.advance(1002, .{ .msg = 8 });
+    h.advance(1002, .{ .msg = 8 }, 1);
     try testing.expectEqual(0, h.count);
     h.request(1003, ask(5, 8, 2, 1));
     try testing.expectEqual(0, h.count);
@@ -186,7 +194,7 @@ test "one answer serves all who ask within the hold-off" {
 test "a second request is answered to the one who asks, also within the hold-off" {
     var h: RetransmitHandler = .{};
     h.request(1000, ask(5, 8, 0, 1));
-    h.advance(1002, .{ .msg = 8 });
+    h.advance(1002, .{ .msg = 8 }, 1);
     h.request(1003, ask(5, 8, 1, 2));
     try testing.expectEqual(1, h.count);
     try testing.expect(h.peek().?.unicast);
@@ -219,4 +227,13 @@ test "a bucket gives its rate and no more than its burst" {
     try testing.expectEqual(1_000_000 + 9_000_000, b.ready_ns(1000, 100_000));
     b.refill(10_000_000_000, 100_000);
     try testing.expectEqual(1000, b.tokens);
+}
+
+test "a request is answered with a window at most" {
+    var h: RetransmitHandler = .{};
+    h.request(1000, ask(0, 1000, 0, 1));
+    h.advance(1001, .{ .msg = 10 }, 5);
+    try testing.expectEqual(3, h.peek().?.left);
+    h.advance(1002, .{ .msg = 20 }, 3);
+    try testing.expectEqual(0, h.count);
 }

@@ -247,7 +247,8 @@ fn settle_position(
         s.next = .{ .msg = start };
         s.has_position = true;
     } else if (s.next.msg < c.first) {
-        s.lose_below(&self.shared, c.first);
+        // Exactly one loss, also where some of it came early and is held.
+        s.lose(&self.shared, c.first);
     } else if (is_wiped and s.next.msg > c.connection_first) {
         self.notices.log(.sender_wiped_rx, .imp, .{
             .transport = s.key.transport,

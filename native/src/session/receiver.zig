@@ -488,6 +488,7 @@ pub const Receiver = struct {
         s.counters.acks_sent += 1;
         const withheld = s.no_memory or s.withheld(&self.shared);
         if (withheld) self.was_withheld = true;
+        s.tell_full(&self.shared, withheld);
         const sealed = s.channel.group_key != null;
         const body = frame.begin(
             frame.Ack,
@@ -524,6 +525,7 @@ pub const Receiver = struct {
             now_ns,
             s.next,
             s.announced,
+            s.repair_limit(),
             s.timing(),
             first[0..ranges_max],
         );

@@ -304,10 +304,11 @@ pub const Sender = struct {
         if (self.peers.connected == 0) return;
         if (low.msg > self.window.acked() and low.msg <= self.window.written()) {
             self.window.set_acked(low.msg);
+            // Who has it need not be told of it: the numbers that SYN tells stay in order.
+            self.announced = Position.max(self.announced, low);
             // A restarted sender may hear of numbers that it has not sent in this life.
             if (self.sent.msg < low.msg) {
                 self.sent = low;
-                self.announced = Position.max(self.announced, low);
                 self.window.set_sent(low.msg, low.frag);
             }
             self.progress += 1;
@@ -534,6 +535,14 @@ pub const Sender = struct {
         const quarter = @max(1, self.inflight.len / 4);
         var built: u32 = 0;
         var n: u32 = 0;
+        if (self.o.slow_disconnect and segments > 0 and self.sent.msg < written) {
+            // Who has everything was not slow while others held the window: its time begins now.
+            for (self.peers.slice()) |*p| {
+                if (p.state == .connected and !p.acked.less(self.announced)) {
+                    p.last_progress_ns = now_ns;
+                }
+            }
+        }
         while (n < segments and self.sent.msg < written) {
             const flags = self.window.node(self.sent.msg).flags;
             if (flags & (layout.flag_unsent | layout.flag_lost) != 0 and self.sent.frag == 0) {

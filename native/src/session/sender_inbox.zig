@@ -120,6 +120,8 @@ fn agree(
         .{ .msg = h.number, .frag = r.frag }
     else
         .{ .msg = join_at(self, now_ns) };
+    // The session that was ended may not come to life again by an ACK that is still under way.
+    if (p.state == .disconnected) p.session_token = 0;
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
         p.acked = Position.min(.{ .msg = start.msg }, self.announced);
@@ -220,11 +222,19 @@ fn session_peer(
     return null;
 }
 
+/// One that was disconnected because it is slow comes back when it can take something, not before:
+/// else it would hold the others up again at once.
+fn is_disconnected(self: *Sender, receiver: u16, token: u64) bool {
+    const p = self.peers.find(receiver) orelse return false;
+    return p.state == .disconnected and p.session_token == token and token != 0;
+}
+
 pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header) void {
     const a = frame.decode_ack(h) orelse {
         self.counters.out_of_range += 1;
         return;
     };
+    if (a.no_memory == 1 and is_disconnected(self, a.receiver, a.session_token)) return;
     const p = session_peer(self, now_ns, from, h, a.receiver, a.session_token) orelse return;
     const at: Position = .{ .msg = h.number, .frag = a.frag };
     if (!plausible(self, at) and !mutant.on(.ack_beyond_written)) {
@@ -333,6 +343,7 @@ fn request_repair(self: *Sender, now_ns: u64, p: *Peer, r: frame.Range, attempt:
         .receiver = index,
         .attempt = attempt,
         .has_group = self.o.is_multicast,
+        .datagrams_max = self.o.window_datagrams,
     });
 }
 

@@ -156,7 +156,7 @@ pub fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
                 .end = end,
                 .reason = .gone,
             } });
-            self.repairs.advance(now_ns, .{ .msg = end });
+            self.repairs.advance(now_ns, .{ .msg = end }, 0);
             continue;
         }
         self.budget.refill(now_ns, limits.repair_bytes_per_s);
@@ -164,7 +164,8 @@ pub fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         const tokens = @min(self.budget.tokens, p.bucket.tokens);
         const size = self.o.sizes.datagram_bytes;
         if (tokens < size) return null;
-        const segments = @min(segments_max(self, image), tokens / size);
+        const room = @min(segments_max(self, image), tokens / size);
+        const segments = @min(room, job.left);
         const to: ?Address = if (job.unicast) p.address else null;
         var built: u32 = 0;
         var n: u32 = 0;
@@ -185,7 +186,7 @@ pub fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
                 break;
             }
         }
-        self.repairs.advance(now_ns, at);
+        self.repairs.advance(now_ns, at, n);
         self.budget.take(built);
         p.bucket.take(built);
         self.counters.repairs_sent += n;

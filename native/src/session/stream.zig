@@ -131,12 +131,16 @@ pub const Stream = struct {
     ack_now: bool = false,
     /// The log has no room for what comes next: nothing is taken, nothing more is acknowledged.
     no_memory: bool = false,
+    /// That the memory is full was logged, and it still is.
+    full_told: bool = false,
     /// What it waits for: bytes of a message, since when without having got any.
     wanted_bytes: u64 = 0,
     starved_since_ns: u64 = 0,
     /// When the contiguous end moved last.
     moved_ns: u64 = 0,
     since_ack_datagrams: u32 = 0,
+    /// Messages in a datagram, times 8: a mean of the last ones.
+    packed_eighths: u32 = 8,
     last_ack_ns: u64 = 0,
     last_nak_ns: u64 = 0,
     last_heard_ns: u64 = 0,
@@ -186,6 +190,8 @@ pub const Stream = struct {
         self.counters.datagrams += 1;
         self.counters.bytes += h.length;
         self.since_ack_datagrams += 1;
+        const messages: u32 = @intCast(span.end.msg - span.begin.msg);
+        self.packed_eighths = self.packed_eighths - self.packed_eighths / 8 + messages;
         const flags = h.flags();
         if (flags.repair) self.counters.repairs += 1;
         if (flags.ack_request or self.since_ack_datagrams >= @max(1, self.window_datagrams / 4)) {
@@ -340,11 +346,6 @@ pub const Stream = struct {
         if (!self.no_memory) {
             self.no_memory = true;
             self.ack_now = true;
-            shared.notices.log(.receive_memory_full, .warn, .{
-                .transport = self.key.transport,
-                .name = self.name_slice(),
-                .args = .{ number(shared.log.pool.bytes), 0, 0, 0 },
-            });
         }
         return false;
     }
@@ -472,21 +473,6 @@ pub const Stream = struct {
         if (shared.is_total_order) shared.notices.event(.out_of_sync, a);
     }
 
-    /// Gives up what the sender does not keep any more, but not what is held of it.
-    pub fn lose_below(self: *Stream, shared: *Shared, first: u64) void {
-        while (self.next.msg < first) {
-            var end = first;
-            if (self.detector.peek(shared.holding)) |held| {
-                // A message of which a part is missing is lost as a whole.
-                const whole = held.begin.msg + @intFromBool(held.begin.frag > 0);
-                end = std.math.clamp(whole, self.next.msg + 1, first);
-            }
-            self.lose(shared, end);
-            self.take_held(shared);
-            if (self.no_memory) return;
-        }
-    }
-
     /// A FILL of the sender: the numbers [start, end) will not come.
     pub fn on_fill(
         self: *Stream,
@@ -533,6 +519,24 @@ pub const Stream = struct {
         const pool = shared.log.pool;
         const reserve = @min((pool.bytes - shared.extent_bytes) / 4, in_flight);
         return @as(u64, pool.free_count()) * pool.chunk_bytes < reserve;
+    }
+
+    /// Says once that the sender is held up for want of memory here.
+    pub fn tell_full(self: *Stream, shared: *Shared, is_full: bool) void {
+        if (is_full and !self.full_told) shared.notices.log(.receive_memory_full, .warn, .{
+            .transport = self.key.transport,
+            .name = self.name_slice(),
+            .args = .{ number(shared.log.pool.bytes), 0, 0, 0 },
+        });
+        self.full_told = is_full;
+    }
+
+    /// Nothing is asked for beyond a window above the contiguous end: whoever is far behind takes
+    /// it window by window, instead of again and again what it can't hold.
+    pub fn repair_limit(self: *const Stream) Position {
+        const messages = @as(u64, self.window_datagrams) * (self.packed_eighths / 8 + 1);
+        if (self.next.frag == 0) return .{ .msg = self.next.msg + messages };
+        return .{ .msg = self.next.msg, .frag = self.next.frag + self.window_datagrams };
     }
 
     pub fn is_behind(self: *const Stream) bool {
