@@ -339,6 +339,7 @@ pub const Cluster = struct {
             return self.wait_for(first, node.paused_until_ns, &node.waiting);
         }
         node.waiting = 0;
+        node.got_in_ms += 1;
         if (first.to_port >= 40000 and first.to_port != node.control.port) {
             return self.net.release(&first);
         }
@@ -523,6 +524,7 @@ pub const Cluster = struct {
     fn send_from_receiver(self: *Cluster, node: *ReceiverNode, run_: Run) void {
         const bytes = self.image[0..run_.bytes];
         const to = run_.to.?;
+        self.count_sent(node);
         watch.leaves_receiver(self, node, @alignCast(bytes));
         const delay_ns = self.net.roll_delay();
         for (self.windows[0..self.window_count]) |w| {
@@ -530,6 +532,20 @@ pub const Cluster = struct {
             const source = windows_max + node.index;
             return self.send(source, node.control, w.index, to.port, delay_ns, bytes);
         }
+    }
+
+    /// A receiver answers what it gets; it has no reason to say much more.
+    fn count_sent(self: *Cluster, node: *ReceiverNode) void {
+        const this_ms = self.now_ns / ms;
+        if (node.rate_ms != this_ms) {
+            node.rate_ms = this_ms;
+            node.sent_in_ms = 0;
+            node.got_in_ms = 0;
+        }
+        node.sent_in_ms += 1;
+        if (node.sent_in_ms <= 1000 + 4 * node.got_in_ms) return;
+        self.verdict.fail(.storm, self.now_ns, "receiver {d} sends {d} datagrams within a " ++
+            "millisecond, and got {d}", .{ node.index, node.sent_in_ms, node.got_in_ms });
     }
 
     fn send(

@@ -170,6 +170,7 @@ fn put_of_life(
 
 fn act_blind(c: *Cluster) void {
     const self = &c.hostile;
+    if (self.dice.chance(50_000)) return act_as_broken(c);
     const length = switch (self.dice.below(10)) {
         0 => garbage(self),
         1 => changed_record(c),
@@ -190,6 +191,41 @@ fn act_blind(c: *Cluster) void {
         own_address(self)
     else if (self.dice.coin()) w.repair else Cluster.data_from(w, out);
     put(c, windows_max + node.index, if (self.dice.coin()) 5000 else node.control.port, from, bytes);
+}
+
+/// A receiver with a session that acknowledges and asks for what was never written.
+fn act_as_broken(c: *Cluster) void {
+    const self = &c.hostile;
+    const node = c.receivers[@intCast(self.dice.below(c.receivers.len))];
+    if (!node.alive) return;
+    const streams = node.receiver.active();
+    if (streams.len == 0) return;
+    const s = &streams[@intCast(self.dice.below(streams.len))];
+    if (s.phase != .started or s.channel.group_key != null) return;
+    for (c.windows[0..c.window_count]) |w| {
+        if (!w.repair.eql(s.repair)) continue;
+        const beyond = @min(frame.number_max, w.window.written() +| (1 << 20) +| self.any_number());
+        const head: frame.Header = .{
+            .type = @backingInt(frame.Type.ack),
+            .length = 0,
+            .cluster = c.scenario.cluster,
+            .check = 0,
+            .source = w.node.id,
+            .transport = s.key.transport,
+            .connection_flags = .{ .connection = @intCast(s.connection), .flags = .{} },
+            .number = beyond,
+        };
+        frame.begin(frame.Ack, &self.buffer, head).* = .{
+            .session_token = s.session_token,
+            .highest = beyond,
+            .frag = 0,
+            .receiver = node.id,
+            .no_memory = 0,
+        };
+        const bytes = self.buffer[0 .. frame.header_bytes + @sizeOf(frame.Ack)];
+        frame.write_check(bytes);
+        return put(c, w.index, w.repair.port, node.control, bytes);
+    }
 }
 
 fn garbage(self: *Hostile) usize {

@@ -1,16 +1,111 @@
-//! Runs the deliberate bugs: each must be caught by a checker.
+//! Runs the deliberate bugs of `mutant.zig`, each over the fixed seeds until a checker catches it.
+//! A bug that is not caught shows that a checker is blind: that fails.
+//!
+//! Each runs in a process of its own, because a deliberate bug may well end in an assertion; that
+//! counts as caught, by `crash`.
 
 const std = @import("std");
+const build_options = @import("build_options");
+const cluster_file = @import("cluster.zig");
 const mutant_file = @import("mutant.zig");
+const report = @import("report.zig");
+const verdict_file = @import("verdict.zig");
 const Mutant = mutant_file.Mutant;
+const linux = std.os.linux;
+
+/// Within so many events each must be caught.
+pub const events_max = 30_000_000;
+
+/// What the child tells, in memory that both see.
+const Result = extern struct {
+    seed: u64,
+    events: u64,
+    is_caught: u32,
+    check: u32,
+};
 
 pub fn run_all(out: *std.Io.Writer) !u64 {
-    _ = out;
-    return 0;
+    var passed: u64 = 0;
+    var failed: u64 = 0;
+    inline for (@typeInfo(Mutant).@"enum".field_names) |name| {
+        const mutant = @field(Mutant, name);
+        if (mutant != .none) {
+            if (try run_one(out, mutant)) passed += 1 else failed += 1;
+        }
+    }
+    try out.print("{d} passed, {d} failed\n", .{ passed, failed });
+    return failed;
 }
 
-pub fn run_one(out: *std.Io.Writer, mutant: Mutant) !u64 {
-    _ = out;
-    _ = mutant;
-    return 0;
+/// True when it was caught.
+pub fn run_one(out: *std.Io.Writer, mutant: Mutant) !bool {
+    if (!build_options.mutants) {
+        std.process.fatal("this build has no mutants in it (-Dmutants=true)", .{});
+    }
+    const shared = try std.posix.mmap(
+        null,
+        std.heap.page_size_min,
+        .{ .READ = true, .WRITE = true },
+        .{ .TYPE = .SHARED, .ANONYMOUS = true },
+        -1,
+        0,
+    );
+    defer std.posix.munmap(shared);
+    const result: *volatile Result = @ptrCast(shared.ptr);
+    result.* = .{ .seed = 0, .events = 0, .is_caught = 0, .check = 0 };
+    try out.flush();
+    const pid = linux.fork();
+    if (linux.errno(pid) != .SUCCESS) return error.ForkFailed;
+    if (pid == 0) run_child(mutant, result);
+    var raw: i32 = 0;
+    _ = linux.wait4(@intCast(pid), &raw, 0, null);
+    const status: u32 = @bitCast(raw);
+    if (status & 0x7f != 0) {
+        // A signal ended it.
+        result.is_caught = 1;
+        result.check = @backingInt(verdict_file.Check.crash);
+    }
+    if (result.is_caught == 1) {
+        const check: verdict_file.Check = @fromBackingInt(@intCast(result.check));
+        try out.print("mutant {t} caught by {t} at seed {d} after {d} events\n", .{
+            mutant, check, result.seed, result.events,
+        });
+    } else try out.print("mutant {t} NOT CAUGHT in {d} events\n", .{ mutant, result.events });
+    try out.flush();
+    return result.is_caught == 1;
+}
+
+var child_result: *volatile Result = undefined;
+var child_cluster: ?*cluster_file.Cluster = null;
+
+fn note_crash() noreturn {
+    child_result.is_caught = 1;
+    child_result.check = @backingInt(verdict_file.Check.crash);
+    if (child_cluster) |cluster| child_result.events += cluster.totals.events;
+    linux.exit(0);
+}
+
+fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
+    mutant_file.active = mutant;
+    child_result = result;
+    report.on_crash = note_crash;
+    var seed: u64 = 1;
+    while (result.events < events_max) : (seed += 1) {
+        result.seed = seed;
+        const cluster: *cluster_file.Cluster = cluster_file.Cluster.init(
+            std.heap.c_allocator,
+            seed,
+        ) catch linux.exit(1);
+        child_cluster = cluster;
+        cluster.run();
+        child_cluster = null;
+        result.events += cluster.totals.events;
+        if (cluster.verdict.violation) |*v| {
+            result.check = @backingInt(v.check);
+            result.is_caught = 1;
+            break;
+        }
+        cluster.deinit();
+    }
+    linux.exit(0);
 }

@@ -45,6 +45,10 @@ pub const ReceiverNode = struct {
     stalled_until_ns: u64 = 0,
     /// Datagrams that wait in the kernel while the node is paused.
     waiting: u32 = 0,
+    /// Datagrams of this millisecond.
+    rate_ms: u64 = 0,
+    sent_in_ms: u32 = 0,
+    got_in_ms: u32 = 0,
     idle_steps: u32 = 0,
     steps_at_ns: u64 = 0,
     steps_here: u32 = 0,

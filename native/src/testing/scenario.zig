@@ -290,7 +290,9 @@ pub const Scenario = struct {
     fn only_loss(self: *Scenario, dice: *Dice) void {
         const delay_ns = dice.between(5, 60) * us;
         self.faults = .{ .delay_ns = delay_ns, .spread_ns = dice.one_of(u64, &.{ 0, 40, 100 }) * us };
-        if (dice.coin()) {
+        if (dice.chance(600_000)) {
+            for (self.transports[0..self.transport_count]) |*t| t.is_multicast = true;
+            self.receiver_count = @max(self.receiver_count, 3);
             self.faults.uplink_loss_ppm = @intCast(dice.magnitude(500, 100_000));
         } else {
             self.faults.loss_ppm = @intCast(dice.magnitude(500, 100_000));
@@ -303,6 +305,7 @@ pub const Scenario = struct {
         self.runs_per_step = 1000;
         self.slow_disconnect = false;
         self.publish_every_ns = @min(self.publish_every_ns, 20 * ms);
+        self.messages = @max(self.messages, 500);
         self.safety_ns = 600 * s;
         self.safety_events = 200_000;
         self.drift_ppm = 0;

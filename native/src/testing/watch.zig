@@ -656,7 +656,7 @@ fn look_at_bill(c: *Cluster) void {
     // What is lost before it forks is missed by each, and repaired once.
     const lost = c.net.counters.lost;
     const missed = lost + c.net.counters.lost_at_source * (c.receivers.len - 1);
-    const spare = 32 * c.receivers.len * c.window_count;
+    const spare = 8 * c.receivers.len * c.window_count;
     const asked = naks_of(c);
     var repaired: u64 = 0;
     for (c.windows[0..c.window_count]) |w| repaired += w.sender.?.counters.repairs_sent;
