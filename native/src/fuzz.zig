@@ -15,6 +15,7 @@ const std = @import("std");
 const Bench = @import("wire/forge_fuzz.zig").Bench;
 const Dice = @import("wire/forge_fuzz.zig").Dice;
 const frames = @import("wire/frame_fuzz.zig");
+const sender = @import("session/sender_fuzz.zig");
 
 const Target = struct {
     name: []const u8,
@@ -35,6 +36,7 @@ const targets = [_]Target{
     .{ .name = "fill", .run = frames.Decoder(.fill).run },
     .{ .name = "seal", .run = frames.Seal.run },
     .{ .name = "replay", .run = frames.Replay.run },
+    .{ .name = "sender", .run = sender.run },
 };
 
 const canary: Target = .{ .name = "canary", .run = frames.Canary.run };
