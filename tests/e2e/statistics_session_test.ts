@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { becomes, connected, flushed, pairConfig, PATIENT, send } from "./fixtures/pair.ts";
+import { becomes, connected, flushed, freeze, pairConfig, PATIENT, send } from "./fixtures/pair.ts";
 import { oneRx, oneTx, readStatistics } from "./fixtures/statistics.ts";
 import { e2e, LIMIT_MS } from "./harness/driver.ts";
 
@@ -31,7 +31,7 @@ e2e("phases of a sender and of a stream, as they come", async (bed) => {
   assert.ok(begun.CurPhaseTickMilli > asking.txs[0]![0]!.CurPhaseTickMilli);
   assert.equal((await oneRx(rx)).RmsPhase, "Started");
 
-  tx.freeze();
+  await freeze(tx);
   try {
     await becomes(() => oneRx(rx), (r) => r.RmsPhase === "Silent", "it notices the silence");
   } finally {
@@ -40,7 +40,7 @@ e2e("phases of a sender and of a stream, as they come", async (bed) => {
   await becomes(() => oneRx(rx), (r) => r.RmsPhase === "Started", "it is heard again");
   assert.equal(await connected(tx, 1), true);
 
-  rx.freeze();
+  await freeze(rx);
   let stopped: Promise<unknown>;
   try {
     await send(tx, 100, 3);
