@@ -170,8 +170,6 @@ e2e("several topics and partitions, and a receiver that is not configured", asyn
     [8972, 8928, 8920],
     [1472, 1400, 1392],
   ]);
-  const connections = new Set(txs.flat().map((p) => p.ConnectionId));
-  assert.equal(connections.size, 5, "a connection for each window");
 
   for (
     const [context, expected] of [
