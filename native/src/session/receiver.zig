@@ -230,7 +230,7 @@ pub const Receiver = struct {
             self.counters.unauthenticated += 1;
             return false;
         }
-        if (s.replay.accept(counter)) return true;
+        if (s.replay.accept(counter) or mutant.on(.replay_accepted)) return true;
         self.counters.replayed += 1;
         return false;
     }
@@ -253,6 +253,10 @@ pub const Receiver = struct {
     /// alive.
     fn revive(self: *Receiver, now_ns: u64, s: *Stream) void {
         if (s.phase != .lost) return;
+        self.deadline_ns = @min(
+            self.deadline_ns,
+            s.last_heard_ns + s.channel.heartbeat_timeout_ns,
+        );
         challenge.challenge_again(self, now_ns, s);
     }
 
@@ -361,6 +365,7 @@ pub const Receiver = struct {
         for (self.active()) |*s| {
             if (s.phase == .init or s.phase == .closed) continue;
             if (s.phase == .started) self.tick_silence(now_ns, s);
+            if (s.phase == .lost) deadline = @min(deadline, self.tick_lost(now_ns, s));
             if (s.gap_untold) {
                 self.tell_gap(now_ns, s);
                 if (s.gap_untold) {
@@ -389,7 +394,7 @@ pub const Receiver = struct {
 
     fn tick_silence(self: *Receiver, now_ns: u64, s: *Stream) void {
         const silent = now_ns -| s.last_heard_ns;
-        if (silent < s.channel.heartbeat_timeout_ns) return;
+        if (silent < s.channel.heartbeat_timeout_ns or mutant.on(.silence_unnoticed)) return;
         self.notices.log(.heartbeat_timeout, .warn, .{
             .transport = s.key.transport,
             .name = s.name_slice(),
@@ -402,6 +407,17 @@ pub const Receiver = struct {
         s.phase = .lost;
         s.let_go(&self.shared);
         self.tell_no_transmitter(s);
+    }
+
+    /// A sender that was given up may be heard for a moment and then never again: what came of it
+    /// does not stand in the way of others for ever. When to look again.
+    fn tick_lost(self: *Receiver, now_ns: u64, s: *Stream) u64 {
+        const never = std.math.maxInt(u64);
+        if (s.extent == null and s.detector.count == 0) return never;
+        const until_ns = s.last_heard_ns + s.channel.heartbeat_timeout_ns;
+        if (now_ns < until_ns) return until_ns;
+        s.let_go(&self.shared);
+        return never;
     }
 
     pub fn next_deadline_ns(self: *const Receiver, now_ns: u64) u64 {
@@ -530,7 +546,10 @@ pub const Receiver = struct {
             first[0..ranges_max],
         );
         self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
-        const patience_ns = s.channel.heartbeat_timeout_ns * limits.give_up_heartbeat_timeouts;
+        const patience_ns = if (mutant.on(.give_up_at_once))
+            1
+        else
+            s.channel.heartbeat_timeout_ns * limits.give_up_heartbeat_timeouts;
         if (!s.no_memory and due.waited_ns >= patience_ns) {
             self.give_up(now_ns, s, due.waited_ns);
             return null;
@@ -586,7 +605,7 @@ pub const Receiver = struct {
 
     fn tell_gap(self: *Receiver, now_ns: u64, s: *Stream) void {
         const due_ns = s.gap_told_ns + limits.gap_event_interval_ns;
-        if (s.gap_told_ns != 0 and now_ns < due_ns) {
+        if (s.gap_told_ns != 0 and now_ns < due_ns and !mutant.on(.gaps_told_always)) {
             self.deadline_ns = @min(self.deadline_ns, due_ns);
             return;
         }
