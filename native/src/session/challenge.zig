@@ -187,8 +187,7 @@ fn activate(
     const is_new = s.connection != p.connection;
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
-        s.detector.clear(shared.holding);
-        s.abort_extent(shared);
+        if (!mutant.on(.mixed_connections)) s.let_go(shared);
         s.announced = .{ .msg = c.announced };
         s.acked = .{ .msg = 0 };
         s.replay = .{};

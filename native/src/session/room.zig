@@ -11,6 +11,7 @@
 //! While room is made for one stream, the others take none of it (`Shared.favoured`).
 
 const limits = @import("limits.zig");
+const mutant = @import("../testing/mutant.zig");
 const stream_file = @import("stream.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const Stream = stream_file.Stream;
@@ -29,6 +30,7 @@ pub fn is_wanted(self: *Receiver) bool {
 
 /// Lets those go on for whom there is room again, and makes room for the first of the others.
 pub fn find(self: *Receiver, now_ns: u64) void {
+    if (mutant.on(.room_never_made)) return;
     const shared = &self.shared;
     if (shared.favoured) |id| {
         if (!waits(&self.streams[id])) shared.favoured = null;

@@ -338,7 +338,7 @@ pub const Sender = struct {
     pub fn make_room(self: *Sender, now_ns: u64) bool {
         const bound = self.reclaim_bound(now_ns);
         const from = self.window.reclaimed();
-        if (bound <= from) return false;
+        if (bound <= from or mutant.on(.cache_blocks)) return false;
         self.window.reclaim_to(@min(bound, from + limits.reclaim_step), self.pool);
         return true;
     }
@@ -375,7 +375,8 @@ pub const Sender = struct {
                 continue;
             }
             if (p.state != .connected) continue;
-            if (now_ns >= p.last_heard_ns + self.o.ack_timeout_ns) {
+            const is_silent = now_ns >= p.last_heard_ns + self.o.ack_timeout_ns;
+            if (is_silent and !mutant.on(.dead_holds)) {
                 self.notices.log(.receiver_disconnected, .warn, .{
                     .transport = self.o.transport,
                     .name = p.name_slice(),
@@ -543,10 +544,14 @@ pub const Sender = struct {
                 }
             }
         }
+        const tells_all = mutant.on(.flag_ignored);
+        const skipped = layout.flag_lost | (if (tells_all) 0 else layout.flag_unsent);
         while (n < segments and self.sent.msg < written) {
             const flags = self.window.node(self.sent.msg).flags;
-            if (flags & (layout.flag_unsent | layout.flag_lost) != 0 and self.sent.frag == 0) {
-                self.sent.msg += 1; // numbered, not told: who sees the jump asks
+            if (flags & skipped != 0) {
+                // Numbered, not told: who sees the jump asks. A receiver that had asked for a part
+                // of it when nobody listened any more may have led into it.
+                self.sent = .{ .msg = self.sent.msg + 1 };
                 continue;
             }
             const last = self.credit() == 1;
@@ -556,7 +561,7 @@ pub const Sender = struct {
                 self.sent,
                 .{ .msg = written },
                 @alignCast(image[built..]),
-                .{ .flags = .{ .ack_request = ask }, .skip_unsent = true },
+                .{ .flags = .{ .ack_request = ask }, .skip_unsent = !tells_all },
             );
             built += piece.bytes;
             n += 1;

@@ -122,6 +122,7 @@ fn agree(
         .{ .msg = join_at(self, now_ns) };
     // The session that was ended may not come to life again by an ACK that is still under way.
     if (p.state == .disconnected) p.session_token = 0;
+    if (p.state == .connected and mutant.on(.offer_replaces)) self.peers.set_state(p, .known);
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
         p.acked = Position.min(.{ .msg = start.msg }, self.announced);

@@ -113,6 +113,7 @@ pub fn heartbeat_run(self: *Sender, now_ns: u64, image: []align(8) u8) Run {
     // After the last data several come soon, so that a lost tail is seen quickly; then the usual
     // interval.
     self.heartbeat_step_ns = @min(self.heartbeat_step_ns * 4, self.o.heartbeat_interval_ns);
+    if (mutant.on(.heartbeats_hurry)) self.heartbeat_step_ns = limits.heartbeat_first_ns;
     self.heartbeat_due_ns = now_ns + self.heartbeat_step_ns;
     if (self.send_flag) self.announced = Position.max(self.announced, self.sent);
     const unacked = self.window.acked() < self.announced.msg or self.announced.frag > 0;

@@ -232,6 +232,8 @@ pub const Stream = struct {
     /// Where a datagram lies, or null when it is malformed or too far ahead to be true.
     fn span_of(self: *const Stream, h: *const frame.Header) ?Span {
         if (!self.is_near(h.number)) return null;
+        // The end of what came is a number too, and told in ACK and NAK.
+        if (h.number == frame.number_max) return null;
         if (h.type == @backingInt(frame.Type.fragment)) {
             const f = frame.decode_fragment(h) orelse return null;
             const begin: Position = .{ .msg = h.number, .frag = f.head.fragment_no };
@@ -242,6 +244,7 @@ pub const Stream = struct {
             return .{ .begin = begin, .end = end };
         }
         const count = frame.message_count(h) orelse return null;
+        if (h.number + count > frame.number_max) return null;
         return .{ .begin = .{ .msg = h.number }, .end = .{ .msg = h.number + count } };
     }
 
@@ -470,7 +473,8 @@ pub const Stream = struct {
         };
         shared.notices.log(.message_loss, .err, a);
         shared.notices.event(.message_loss, a);
-        if (shared.is_total_order) shared.notices.event(.out_of_sync, a);
+        if (!shared.is_total_order or mutant.on(.out_of_sync_forgotten)) return;
+        shared.notices.event(.out_of_sync, a);
     }
 
     /// A FILL of the sender: the numbers [start, end) will not come.

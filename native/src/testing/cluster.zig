@@ -123,6 +123,7 @@ pub const Cluster = struct {
     progress: u64 = 0,
     progress_ns: u64 = 0,
     quiet_naks: u64 = 0,
+    quiet_ns: u64 = 0,
     phase_events: u64 = 0,
     /// Until then sender s and receiver r may have lost touch with good reason.
     disturbed_ns: [senders_max][receivers_max]u64 = @splat(@splat(0)),
@@ -321,12 +322,13 @@ pub const Cluster = struct {
 
     pub fn begin_quiet(self: *Cluster) void {
         self.phase = .quiet;
-        self.quiet_naks = watch.naks_of(self);
+        watch.begin_quiet(self);
         var longest_ns: u64 = 0;
         for (self.scenario.transports[0..self.scenario.transport_count]) |*t| {
             longest_ns = @max(longest_ns, t.heartbeat_interval_ns);
         }
-        self.timers[Timer.phase] = self.now_ns + longest_ns * 3;
+        self.quiet_ns = longest_ns * 3;
+        self.timers[Timer.phase] = self.now_ns + self.quiet_ns;
     }
 
     // ---------------------------------------------------------------- arrivals
@@ -422,6 +424,7 @@ pub const Cluster = struct {
         }
         const local_ns = node.clock.local(self.now_ns);
         sender.send_flag = w.send_flag;
+        if (w.send_flag) w.told_below = w.window.written();
         if (w.want_ack) {
             w.want_ack = false;
             sender.want_ack(local_ns);

@@ -5,8 +5,8 @@
 //! size, broken ones, and datagrams of other lives; from addresses of its own and from those of the
 //! nodes.
 //!
-//! *Keyed*: the streams have a group key that the intruder does not have; otherwise it sees, copies,
-//! changes and replays everything, in anybody's name.
+//! *Keyed*: the streams have a group key that the intruder does not have; otherwise it sees,
+//! copies, changes and replays everything, in anybody's name.
 //!
 //! In both cases nothing may change but counters: the checkers do not know that anybody is there.
 
@@ -190,7 +190,8 @@ fn act_blind(c: *Cluster) void {
     const from = if (!spoofed)
         own_address(self)
     else if (self.dice.coin()) w.repair else Cluster.data_from(w, out);
-    put(c, windows_max + node.index, if (self.dice.coin()) 5000 else node.control.port, from, bytes);
+    const port = if (self.dice.coin()) 5000 else node.control.port;
+    put(c, windows_max + node.index, port, from, bytes);
 }
 
 /// A receiver with a session that acknowledges and asks for what was never written.

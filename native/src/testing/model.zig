@@ -146,8 +146,8 @@ pub const StreamCheck = struct {
                 .honesty
             else
                 .order;
-            return verdict.fail(check, now_ns, "window {d}: message {d} is delivered, {d} was to " ++
-                "come; {d} losses told", .{
+            return verdict.fail(check, now_ns, "window {d}: message {d} is delivered, {d} was " ++
+                "to come; {d} losses told", .{
                 published.window,      number, self.next,
                 self.losses.items.len,
             });
@@ -183,8 +183,8 @@ pub const StreamCheck = struct {
         r: Range,
     ) void {
         if (!self.has_position or r.start > r.end or r.start < @max(self.next, self.lost_end)) {
-            return verdict.fail(.honesty, now_ns, "MESSAGE_LOSS {d}..{d} after all below {d} was " ++
-                "delivered or told", .{ r.start, r.end, @max(self.next, self.lost_end) });
+            return verdict.fail(.honesty, now_ns, "MESSAGE_LOSS {d}..{d} after all below {d} " ++
+                "was delivered or told", .{ r.start, r.end, @max(self.next, self.lost_end) });
         }
         self.lost_end = r.end + 1;
         self.lost += r.end + 1 - r.start;

@@ -48,6 +48,30 @@ pub const Mutant = enum {
     repair_no_hold_off,
     /// After a new connection the receiver forgets its position.
     position_forgotten,
+    /// A sender's silence is not noticed.
+    silence_unnoticed,
+    /// A receiver's silence is not noticed.
+    dead_holds,
+    /// What was recorded and is played again is taken for new.
+    replay_accepted,
+    /// A message of one connection is completed with bytes of the next.
+    mixed_connections,
+    /// The cache is never given up for new messages.
+    cache_blocks,
+    /// MESSAGE_LOSS comes without OUT_OF_SYNC.
+    out_of_sync_forgotten,
+    /// What lies in the way of a message stays there.
+    room_never_made,
+    /// A gap is a loss as soon as it was asked for once in vain.
+    give_up_at_once,
+    /// Messages numbered while the send flag is off are sent all the same.
+    flag_ignored,
+    /// Heartbeats never become fewer.
+    heartbeats_hurry,
+    /// FILL_GAP at every request.
+    gaps_told_always,
+    /// An answer to SYN ends the session in force before the new one is taken.
+    offer_replaces,
 };
 
 /// Set by the simulator before a run; never by the library.

@@ -76,16 +76,16 @@ pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: 
         seeds, t.events, rate, hours,
     });
     try out.print("datagrams: {d} sent, {d} arrived\n", .{ n.sent, n.arrived });
-    try out.print("faults: lost {d}, lost in bursts {d}, cut off {d}, doubled {d}, corrupted {d}, " ++
-        "delayed {d}, queues full {d},\n", .{
+    try out.print("faults: lost {d}, lost in bursts {d}, cut off {d}, doubled {d}, corrupted " ++
+        "{d}, delayed {d}, queues full {d},\n", .{
         n.lost, n.lost_in_bursts, n.cut, n.duplicated, n.corrupted, n.reordered, n.overflowed,
     });
-    try out.print("  partitions {d}, pauses {d}, receivers killed {d}, senders killed {d}, files " ++
-        "wiped {d}, messages torn {d},\n", .{
+    try out.print("  partitions {d}, pauses {d}, receivers killed {d}, senders killed {d}, " ++
+        "files wiped {d}, messages torn {d},\n", .{
         t.partitions, t.pauses, t.receiver_kills, t.sender_kills, t.wipes, t.torn,
     });
-    try out.print("  clean stops {d}, slow handlers {d}, batches refused {d}, send flags changed " ++
-        "{d}, hostile datagrams {d}\n", .{
+    try out.print("  clean stops {d}, slow handlers {d}, batches refused {d}, send flags " ++
+        "changed {d}, hostile datagrams {d}\n", .{
         t.stops, t.stalls, t.refusals, t.flag_changes, t.hostile,
     });
     try out.print("repair: {d} NAKs, {d} datagrams sent again; {d} sessions, {d} disconnects\n", .{
@@ -153,13 +153,25 @@ fn receiver_state(
     });
     const local_ns = node.clock.local(c.now_ns);
     for (node.receiver.active()) |*x| {
-        try out.print("  stream {d}/{d}: {t} connection ..{x} next {d}.{d} announced {d}.{d} acked " ++
-            "{d}.{d} heard {d} us ago, held {d}, extent {d} no_memory {} gap due {d} us ack due " ++
-            "{d} us ago\n", .{
-            x.key.source,                           x.key.transport, x.phase,                                x.connection,
-            x.next.msg,                             x.next.frag,     x.announced.msg,                        x.announced.frag,
-            x.acked.msg,                            x.acked.frag,    (local_ns -| x.last_heard_ns) / 1000,   x.detector.count,
-            if (x.extent) |e| e.payload.len else 0, x.no_memory,     (x.detector.due_ns -| local_ns) / 1000, (local_ns -| x.last_ack_ns) / 1000,
+        try out.print("  stream {d}/{d}: {t} connection ..{x} next {d}.{d} announced {d}.{d} " ++
+            "acked {d}.{d} heard {d} us ago, held {d}, extent {d} no_memory {} gap due {d} us " ++
+            "ack due {d} us ago\n", .{
+            x.key.source,
+            x.key.transport,
+            x.phase,
+            x.connection,
+            x.next.msg,
+            x.next.frag,
+            x.announced.msg,
+            x.announced.frag,
+            x.acked.msg,
+            x.acked.frag,
+            (local_ns -| x.last_heard_ns) / 1000,
+            x.detector.count,
+            if (x.extent) |e| e.payload.len else 0,
+            x.no_memory,
+            (x.detector.due_ns -| local_ns) / 1000,
+            (local_ns -| x.last_ack_ns) / 1000,
         });
     }
 }

@@ -289,7 +289,8 @@ pub const Scenario = struct {
     /// Loss and nothing else, on a quick network: what it costs to repair can be said exactly.
     fn only_loss(self: *Scenario, dice: *Dice) void {
         const delay_ns = dice.between(5, 60) * us;
-        self.faults = .{ .delay_ns = delay_ns, .spread_ns = dice.one_of(u64, &.{ 0, 40, 100 }) * us };
+        const spread_us = dice.one_of(u64, &.{ 0, 40, 100 });
+        self.faults = .{ .delay_ns = delay_ns, .spread_ns = spread_us * us };
         if (dice.chance(600_000)) {
             for (self.transports[0..self.transport_count]) |*t| t.is_multicast = true;
             self.receiver_count = @max(self.receiver_count, 3);
@@ -300,7 +301,11 @@ pub const Scenario = struct {
         self.residual_loss_ppm = 0;
         self.mishaps = .{};
         self.handler_ns = 0;
-        self.receive_bytes = 4 << 20;
+        self.window_datagrams = @min(self.window_datagrams, 64);
+        // What is early must find room, or it is lost too.
+        const windows = @as(u64, self.sender_count) * self.transport_count;
+        const in_flight = windows * self.window_datagrams * 9000;
+        self.receive_bytes = std.mem.alignForward(u64, @max(4 << 20, 8 * in_flight), 4096);
         self.arena_bytes = @max(self.arena_bytes, 1 << 20);
         self.runs_per_step = 1000;
         self.slow_disconnect = false;

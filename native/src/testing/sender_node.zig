@@ -64,6 +64,15 @@ pub const Window = struct {
     join_lately: u64 = 0,
     join_old: u64 = 0,
     has_receivers: bool = false,
+    /// Numbers given while the send flag was off.
+    unsent: std.ArrayList(model.Range) = .empty,
+    /// All below may be told: the flag was on since.
+    told_below: u64 = 0,
+    /// The session that each receiver has: its token while connected, else 0; and whether the
+    /// sender said that it ended.
+    session: [receivers_max]u64 = @splat(0),
+    session_ended: [receivers_max]bool = @splat(false),
+    quiet_sent: u64 = 0,
     /// Numbers whose message was torn at a restart.
     torn: std.ArrayList(u64) = .empty,
     shadow: [shadow_max]Position = undefined,
@@ -144,6 +153,7 @@ pub const SenderNode = struct {
         for (self.windows) |w| {
             self.drop_sender(w);
             w.torn.deinit(self.gpa);
+            w.unsent.deinit(self.gpa);
             w.window.destroy_in_memory(self.gpa);
             self.gpa.destroy(w);
         }
@@ -212,6 +222,7 @@ pub const SenderNode = struct {
         w.window.destroy_in_memory(self.gpa);
         w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
         w.torn.clearRetainingCapacity();
+        w.unsent.clearRetainingCapacity();
         if (w.life == 0) return;
         w.published.epoch += 1;
         w.published.now().* = .{};
@@ -286,6 +297,7 @@ pub const SenderNode = struct {
         w.join_lately = 0;
         w.join_old = 0;
         w.has_receivers = false;
+        w.session = @splat(0);
         w.shadow_last_is_fragment = false;
         w.sent_seen = .{ .msg = 0 };
         w.connected_count = 0;
@@ -340,10 +352,21 @@ pub const SenderNode = struct {
         const at8: u32 = @intCast((offset + header_bytes) / base_limits.payload_alignment);
         const given = w.window.publish(at8, c.length, c.arg, flags);
         assert(given.? == number);
+        if (!w.send_flag) self.note_unsent(w, number);
         epoch.written = number + 1;
         w.left -= 1;
         w.blocked = false;
         return .sent;
+    }
+
+    fn note_unsent(self: *SenderNode, w: *Window, number: u64) void {
+        const ranges = w.unsent.items;
+        if (ranges.len > 0 and ranges[ranges.len - 1].end + 1 == number) {
+            ranges[ranges.len - 1].end = number;
+        } else {
+            w.unsent.append(self.gpa, .{ .start = number, .end = number }) catch
+                @panic("out of memory");
+        }
     }
 
     fn reserve(self: *SenderNode, bytes: u64, local_ns: u64) ?u64 {

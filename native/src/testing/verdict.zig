@@ -23,6 +23,8 @@ pub const Check = enum {
     false_ack,
     /// Freed although somebody who is connected still needs it.
     freed_early,
+    /// Numbers given while the send flag was off are told.
+    told,
     /// More datagrams unacknowledged than SendWindowSize.
     window,
     /// Everything acknowledged, and still no room.

@@ -3,6 +3,8 @@
 //! Most of it sees the system from outside: datagrams that leave, messages that programs get,
 //! events. Some invariants look at both ends at once, because nobody inside can: what a sender
 //! believes that a receiver has, and what the receiver has.
+//!
+//! Long because it is the list of everything that must hold, one function a property.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -28,7 +30,13 @@ const s = scenario_file.s;
 const look_every_ns = 20 * ms;
 
 /// Sender and receiver may lose touch until then: `touch`; and gaps can't be repaired: `both`.
-pub fn disturb(c: *Cluster, sender: u8, receiver: u8, until_ns: u64, how: enum { touch, both }) void {
+pub fn disturb(
+    c: *Cluster,
+    sender: u8,
+    receiver: u8,
+    until_ns: u64,
+    how: enum { touch, both },
+) void {
     var grace_ns: u64 = 0;
     for (c.scenario.transports[0..c.scenario.transport_count]) |*t| {
         grace_ns = @max(grace_ns, t.ack_timeout_ns + t.heartbeat_timeout_ns * 2);
@@ -94,8 +102,10 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
     w.reclaimed_seen = reclaimed;
     for (c.receivers) |node| {
         const peer: ?*peers_file.Peer = sender.peers.find(node.id);
-        const is_here = peer != null and node.alive and peer.?.state == .connected and
+        const is_known = peer != null and node.alive and
             peer.?.instance == node.receiver.instance;
+        const is_here = is_known and peer.?.state == .connected;
+        look_at_session(c, w, node, if (is_known) peer else null);
         if (!is_here) {
             w.freed[node.index] = @max(w.freed[node.index], reclaimed);
             continue;
@@ -104,14 +114,19 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
         if (stream.connection != w.connection) continue;
         // A part of a message may be given up again, as long as the sender keeps the message.
         if (peer.?.acked.msg > stream.next.msg) {
-            c.verdict.fail(.false_ack, c.now_ns, "window {d} counts all below {d} as acknowledged " ++
-                "by receiver {d}, which is at {d}.{d}", .{
+            c.verdict.fail(.false_ack, c.now_ns, "window {d} counts all below {d} as " ++
+                "acknowledged by receiver {d}, which is at {d}.{d}", .{
                 w.index, peer.?.acked.msg, node.index, stream.next.msg, stream.next.frag,
             });
         }
         if (freed and reclaimed > stream.next.msg) {
-            c.verdict.fail(.freed_early, c.now_ns, "window {d} freed all below {d}; receiver {d} " ++
-                "is connected and at {d}", .{ w.index, reclaimed, node.index, stream.next.msg });
+            c.verdict.fail(.freed_early, c.now_ns, "window {d} freed all below {d}; receiver " ++
+                "{d} is connected and at {d}", .{
+                w.index,
+                reclaimed,
+                node.index,
+                stream.next.msg,
+            });
         }
     }
     if (sender.sent.less(w.sent_seen)) {
@@ -125,6 +140,22 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
     if (nodes.lowest(w, sender, local_ns)) |low| return pop_shadow(w, low);
     // When the last who held let go, the window may have moved between two of them.
     while (w.shadow_count > sender.inflight_count) drop_shadow(w);
+}
+
+/// A session ends by a word of the sender, or when the receiver takes a new one.
+fn look_at_session(c: *Cluster, w: *Window, node: *ReceiverNode, peer: ?*peers_file.Peer) void {
+    const token = &w.session[node.index];
+    const had = token.*;
+    const ended = w.session_ended[node.index];
+    w.session_ended[node.index] = false;
+    token.* = 0;
+    const p = peer orelse return;
+    if (p.state == .connected) {
+        token.* = p.session_token;
+    } else if (had != 0 and had == p.session_token and !ended) {
+        c.verdict.fail(.session, c.now_ns, "window {d}: the session of receiver {d} is {t}, and " ++
+            "nobody ended it", .{ w.index, node.index, p.state });
+    }
 }
 
 fn note_first(c: *Cluster, w: *Window) void {
@@ -185,9 +216,11 @@ fn sender_event(c: *Cluster, w: *Window, code: abi.EventType, name: []const u8) 
 }
 
 fn sender_log(c: *Cluster, w: *Window, code: abi.LogKey, name: []const u8) void {
-    if (code != .receiver_disconnected) return;
+    if (code != .receiver_disconnected and code != .slow_receiver_disconnected) return;
     for (c.receivers) |node| {
         if (!std.mem.eql(u8, node.name(), name)) continue;
+        w.session_ended[node.index] = true;
+        if (code != .receiver_disconnected) return;
         if (!c.scenario.is_calm() or c.now_ns < c.disturbed_ns[w.node.index][node.index]) return;
         c.verdict.fail(.events, c.now_ns, "window {d}: receiver {d} was disconnected as silent, " ++
             "and nothing was wrong with it", .{ w.index, node.index });
@@ -203,10 +236,28 @@ pub fn leaves_window(c: *Cluster, w: *Window, bytes: []align(8) const u8, to: ?A
             if (!node.alive or !node.control.eql(to.?)) continue;
             confirm_leaves(c, w, node, h);
         },
-        .data => if (!h.flags().repair) push_shadow(c, w, .{ .msg = h.number }, false),
-        .fragment => if (!h.flags().repair) push_shadow(c, w, .{ .msg = h.number }, true),
+        .data, .fragment => |kind| if (!h.flags().repair) {
+            push_shadow(c, w, .{ .msg = h.number }, kind == .fragment);
+            for (w.unsent.items) |r| {
+                if (h.number < r.start or h.number > r.end) continue;
+                c.verdict.fail(.told, c.now_ns, "window {d}: message {d} is sent; it was " ++
+                    "numbered while the send flag was off", .{ w.index, h.number });
+            }
+        },
+        .heartbeat => look_at_told(c, w, h.number),
         else => {},
     }
+}
+
+/// While the send flag is off, heartbeats end in front of what was numbered since.
+fn look_at_told(c: *Cluster, w: *Window, told: u64) void {
+    const ranges = w.unsent.items;
+    if (w.send_flag or ranges.len == 0) return;
+    const last = ranges[ranges.len - 1];
+    if (last.end + 1 != w.window.written()) return;
+    if (told <= @max(last.start, w.window.acked(), w.told_below)) return;
+    c.verdict.fail(.told, c.now_ns, "window {d}: a heartbeat tells of all below {d}; from {d} " ++
+        "on they were numbered while the send flag was off", .{ w.index, told, last.start });
 }
 
 fn confirm_leaves(c: *Cluster, w: *Window, node: *ReceiverNode, h: *const frame.Header) void {
@@ -378,7 +429,8 @@ fn gap_told(c: *Cluster, node: *ReceiverNode, w: *Window, r: model.Range) void {
     const too_soon = check.gap_told_ns != 0 and
         local_ns < check.gap_told_ns + limits.gap_event_interval_ns;
     if (too_soon or r.start > r.end) {
-        c.verdict.fail(.events, c.now_ns, "receiver {d}: FILL_GAP {d}..{d} {d} ms after the last", .{
+        c.verdict.fail(.events, c.now_ns, "receiver {d}: FILL_GAP {d}..{d} {d} ms after " ++
+            "the last", .{
             node.index, r.start, r.end, (local_ns - check.gap_told_ns) / ms,
         });
     }
@@ -409,8 +461,8 @@ fn receiver_log(
             check.agreed(&c.verdict, c.now_ns, low, @intFromFloat(args[2]));
         },
         .sender_wiped_rx => if (w.published.epoch == 0) {
-            c.verdict.fail(.events, c.now_ns, "receiver {d}: window {d} is said to be wiped, and " ++
-                "never was", .{ node.index, w.index });
+            c.verdict.fail(.events, c.now_ns, "receiver {d}: window {d} is said to be wiped, " ++
+                "and never was", .{ node.index, w.index });
         },
         .gap_given_up => {
             c.totals.gaps_given_up += 1;
@@ -467,8 +519,8 @@ pub fn delivered(c: *Cluster, node: *ReceiverNode, d: *const record.Descriptor) 
         c.totals.redelivered += 1;
         const same = seen.stream == d.stream and seen.number == h.msg_no and
             seen.length == d.length and seen.arg == d.args;
-        if (!same) c.verdict.fail(.sqn, c.now_ns, "receiver {d}: another message at sqn {d} when " ++
-            "it is offered again", .{ node.index, sqn });
+        if (!same) c.verdict.fail(.sqn, c.now_ns, "receiver {d}: another message at sqn {d} " ++
+            "when it is offered again", .{ node.index, sqn });
         return;
     }
     if (sqn != node.next_sqn) {
@@ -533,8 +585,8 @@ fn look_at_dead(c: *Cluster, w: *Window) void {
         const since_ns = @max(c.mishaps.dead_since_ns[node.index], w.node.paused_until_ns);
         const dead_ns = c.now_ns -| since_ns;
         if (peer.state != .connected or dead_ns <= t.ack_timeout_ns + slack_ns) continue;
-        c.verdict.fail(.dead_receiver, c.now_ns, "window {d}: receiver {d} is dead for {d} ms and " ++
-            "still connected", .{ w.index, node.index, dead_ns / ms });
+        c.verdict.fail(.dead_receiver, c.now_ns, "window {d}: receiver {d} is dead for {d} ms " ++
+            "and still connected", .{ w.index, node.index, dead_ns / ms });
     }
 }
 
@@ -549,8 +601,8 @@ fn look_at_silence(c: *Cluster, node: *ReceiverNode) void {
         if (silent_ns <= t.heartbeat_timeout_ns + 2 * ms) continue;
         const stream = node.receiver.find(key_of(c, w)) orelse continue;
         if (stream.phase != .started) continue;
-        c.verdict.fail(.silence, c.now_ns, "receiver {d} heard nothing true of window {d} for {d} " ++
-            "ms and takes it for alive", .{ node.index, w.index, silent_ns / ms });
+        c.verdict.fail(.silence, c.now_ns, "receiver {d} heard nothing true of window {d} for " ++
+            "{d} ms and takes it for alive", .{ node.index, w.index, silent_ns / ms });
     }
 }
 
@@ -606,9 +658,10 @@ fn tell_who_waits(c: *Cluster) void {
             const check = &node.checks[w.index];
             if (check.has_position and check.position() >= w.window.written()) continue;
             const stream = node.receiver.find(key_of(c, w));
-            return c.verdict.fail(.liveness, c.now_ns, "window {d} ({t}): written {d} sent {d}.{d} " ++
-                "acked {d} reclaimed {d} credit {d} connected {d}; receiver {d}: delivered {d} " ++
-                "next {d}.{d} announced {d}.{d} phase {t} held {d} free {d}/{d} no_memory {}", .{
+            return c.verdict.fail(.liveness, c.now_ns, "window {d} ({t}): written {d} sent " ++
+                "{d}.{d} acked {d} reclaimed {d} credit {d} connected {d}; receiver {d}: " ++
+                "delivered {d} next {d}.{d} announced {d}.{d} phase {t} held {d} " ++
+                "free {d}/{d} no_memory {}", .{
                 w.index,                                 sender.phase,
                 w.window.written(),                      sender.sent.msg,
                 sender.sent.frag,                        w.window.acked(),
@@ -625,8 +678,8 @@ fn tell_who_waits(c: *Cluster) void {
     for (c.windows[0..c.window_count]) |w| {
         const sender = w.sender orelse continue;
         if (w.is_done() and sender.phase == .started) continue;
-        return c.verdict.fail(.liveness, c.now_ns, "window {d} ({t}): written {d} acked {d}, {d} " ++
-            "to publish, {d} connected, blocked {}", .{
+        return c.verdict.fail(.liveness, c.now_ns, "window {d} ({t}): written {d} acked {d}, " ++
+            "{d} to publish, {d} connected, blocked {}", .{
             w.index,
             sender.phase,
             w.window.written(),
@@ -640,6 +693,24 @@ fn tell_who_waits(c: *Cluster) void {
 }
 
 // -------------------------------------------------------------------- at the end
+
+/// Everything has arrived: what is said from here on is counted.
+pub fn begin_quiet(c: *Cluster) void {
+    c.quiet_naks = naks_of(c);
+    for (c.windows[0..c.window_count]) |w| w.quiet_sent = w.sender.?.counters.datagrams_sent;
+}
+
+fn look_at_quiet(c: *Cluster) void {
+    for (c.windows[0..c.window_count]) |w| {
+        const t = &c.scenario.transports[w.transport];
+        const sent = w.sender.?.counters.datagrams_sent - w.quiet_sent;
+        const step_ns = @min(t.heartbeat_interval_ns, 100 * ms);
+        const allowed = 100 + 8 * c.quiet_ns / step_ns;
+        if (sent <= allowed) continue;
+        c.verdict.fail(.storm, c.now_ns, "window {d} sends {d} datagrams in {d} ms when " ++
+            "everything has arrived", .{ w.index, sent, c.quiet_ns / ms });
+    }
+}
 
 pub fn naks_of(c: *Cluster) u64 {
     var naks: u64 = 0;
@@ -672,6 +743,7 @@ pub fn end(c: *Cluster) void {
             naks_of(c) - c.quiet_naks,
         });
     }
+    look_at_quiet(c);
     for (c.receivers) |node| look_at_receive_memory(c, node);
     for (c.senders) |node| {
         const local_ns = node.clock.local(c.now_ns);
