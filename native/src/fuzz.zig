@@ -16,6 +16,7 @@ const Bench = @import("wire/forge_fuzz.zig").Bench;
 const Dice = @import("wire/forge_fuzz.zig").Dice;
 const frames = @import("wire/frame_fuzz.zig");
 const sender = @import("session/sender_fuzz.zig");
+const receiver = @import("session/receiver_fuzz.zig");
 
 const Target = struct {
     name: []const u8,
@@ -37,6 +38,7 @@ const targets = [_]Target{
     .{ .name = "seal", .run = frames.Seal.run },
     .{ .name = "replay", .run = frames.Replay.run },
     .{ .name = "sender", .run = sender.run },
+    .{ .name = "receiver", .run = receiver.run },
 };
 
 const canary: Target = .{ .name = "canary", .run = frames.Canary.run };
