@@ -17,6 +17,7 @@ const Dice = @import("wire/forge_fuzz.zig").Dice;
 const frames = @import("wire/frame_fuzz.zig");
 const sender = @import("session/sender_fuzz.zig");
 const receiver = @import("session/receiver_fuzz.zig");
+const recovery = @import("window/recovery_fuzz.zig");
 
 const Target = struct {
     name: []const u8,
@@ -39,6 +40,7 @@ const targets = [_]Target{
     .{ .name = "replay", .run = frames.Replay.run },
     .{ .name = "sender", .run = sender.run },
     .{ .name = "receiver", .run = receiver.run },
+    .{ .name = "recovery", .run = recovery.run },
 };
 
 const canary: Target = .{ .name = "canary", .run = frames.Canary.run };
