@@ -111,6 +111,11 @@ export class ToolError extends Error {
 
 /** Runs a tool's `main`; prints what went wrong without a stack where the cause is known. */
 export async function runTool(main: () => Promise<number>): Promise<never> {
+  // Deno trusts its own list of authorities alone; behind a proxy with a certificate of its own the
+  // system's list is what other package clients go by.
+  if (Deno.env.get("DENO_TLS_CA_STORE") === undefined) {
+    Deno.env.set("DENO_TLS_CA_STORE", "mozilla,system");
+  }
   try {
     Deno.exit(await main());
   } catch (error) {
