@@ -27,7 +27,7 @@ const expect = forge_file.expect;
 
 const ms = std.time.ns_per_ms;
 const chunk_count = 32;
-const node_count = 1024;
+const node_counts = [_]u32{ 64, 256, 1024 };
 const source = 3;
 const transport = 9;
 const plays_max = 3;
@@ -93,7 +93,7 @@ const World = struct {
             .chunk_bytes = base_limits.chunk_bytes_min,
         });
         self.bump = Bump.init(&self.pool) orelse return error.OutOfMemory;
-        self.window = try .create_in_memory(gpa, node_count, memory);
+        self.window = try .create_in_memory(gpa, d.one_of(u32, &node_counts), memory);
         const first: u64 = switch (d.below(4)) {
             0 => 1 << 20,
             1 => limits.first_number_max,
@@ -377,7 +377,7 @@ const World = struct {
         expect(reclaimed <= acked and acked <= written, "cursors are in order");
         expect(sender.sent.msg >= acked and sender.sent.msg <= written, "sent is between them");
         expect(acked >= self.acked and reclaimed >= self.reclaimed, "cursors never go back");
-        expect(written - reclaimed <= node_count, "nothing that is kept was overwritten");
+        expect(written - reclaimed <= window.capacity, "nothing that is kept was overwritten");
         expect(sender.inflight_count <= sender.inflight.len, "in flight is at most the window");
         expect(sender.controls_count <= sender.controls.len, "controls are bounded");
         expect(sender.peers.count <= sender.peers.list.len, "receivers are bounded");
