@@ -24,6 +24,7 @@ test {
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
     _ = @import("stats/snapshot.zig");
+    _ = @import("testing/cluster.zig");
     _ = @import("testing/dice.zig");
     _ = @import("testing/messages.zig");
     _ = @import("testing/model.zig");

@@ -13,6 +13,8 @@ const scenario_file = @import("scenario.zig");
 const messages = @import("messages.zig");
 const nodes = @import("sender_node.zig");
 const watch = @import("watch.zig");
+const watch_sender = @import("watch_sender.zig");
+const watch_receiver = @import("watch_receiver.zig");
 const mishaps = @import("mishaps.zig");
 const hostile = @import("hostile.zig");
 const dice_file = @import("dice.zig");
@@ -346,12 +348,12 @@ pub const Cluster = struct {
             return self.net.release(&first);
         }
         const bytes = self.join(first);
-        watch.before_receiver(self, node, &first, bytes);
+        watch_receiver.before_receiver(self, node, &first, bytes);
         const local_ns = node.clock.local(self.now_ns);
         self.net.counters.arrived += 1;
         node.receiver.on_buffer(local_ns, 1_700_000_000_000 + self.now_ns / ms, first.from, bytes);
         self.net.release(&first);
-        watch.after_receiver(self, node);
+        watch_receiver.after_receiver(self, node);
         if (node.log.ordered_next() != node.log.read_next()) {
             self.wake(Timer.drain + node.index, self.now_ns + self.scenario.handler_ns);
         }
@@ -400,11 +402,11 @@ pub const Cluster = struct {
         self.net.counters.arrived += 1;
         const bytes = self.net.bytes_of(&packet);
         const local_ns = node.clock.local(self.now_ns);
-        watch.before_sender_gets(self, &packet, bytes);
-        watch.before_sender(self, w);
+        watch_sender.before_sender_gets(self, &packet, bytes);
+        watch_sender.before_sender(self, w);
         sender.on_datagram(local_ns, packet.from, bytes);
         self.net.release(&packet);
-        watch.after_sender(self, w);
+        watch_sender.after_sender(self, w);
         self.step_window(w);
     }
 
@@ -429,16 +431,16 @@ pub const Cluster = struct {
             w.want_ack = false;
             sender.want_ack(local_ns);
         }
-        watch.before_sender(self, w);
+        watch_sender.before_sender(self, w);
         if (local_ns >= sender.next_deadline_ns(local_ns)) sender.tick(local_ns);
-        watch.after_sender(self, w);
+        watch_sender.after_sender(self, w);
         var runs: u32 = 0;
         while (runs < self.scenario.runs_per_step) : (runs += 1) {
             const run_ = sender.poll_send(local_ns, self.image) orelse break;
             self.send_from_window(w, run_);
             if (self.verdict.violation != null) return;
         }
-        watch.after_sender(self, w);
+        watch_sender.after_sender(self, w);
         if (runs == self.scenario.runs_per_step) {
             w.idle_steps = 0;
             timer.* = self.now_ns + 3 * us;
@@ -482,7 +484,7 @@ pub const Cluster = struct {
             const run_ = receiver.poll_send(local_ns, self.image) orelse break;
             self.send_from_receiver(node, run_);
         }
-        watch.after_receiver(self, node);
+        watch_receiver.after_receiver(self, node);
         if (node.log.ordered_next() != node.log.read_next()) {
             self.wake(Timer.drain + node.index, self.now_ns + self.scenario.handler_ns);
         }
@@ -501,7 +503,7 @@ pub const Cluster = struct {
             const end = @min(run_.bytes, at + run_.segment_bytes);
             const bytes = self.image[at..end];
             at = end;
-            watch.leaves_window(self, w, @alignCast(bytes), run_.to);
+            watch_sender.leaves_window(self, w, @alignCast(bytes), run_.to);
             if (run_.to) |to| {
                 for (self.receivers) |r| {
                     if (!to.eql(r.control)) continue;
@@ -528,7 +530,7 @@ pub const Cluster = struct {
         const bytes = self.image[0..run_.bytes];
         const to = run_.to.?;
         self.count_sent(node);
-        watch.leaves_receiver(self, node, @alignCast(bytes));
+        watch_receiver.leaves_receiver(self, node, @alignCast(bytes));
         const delay_ns = self.net.roll_delay();
         for (self.windows[0..self.window_count]) |w| {
             if (!to.eql(w.repair)) continue;
@@ -647,9 +649,28 @@ pub const Cluster = struct {
         }
         var descriptors: [1024]record.Descriptor = undefined;
         const count = log.fill(&descriptors, self.scenario.batch);
-        for (descriptors[0..count]) |*d| watch.delivered(self, node, d);
+        for (descriptors[0..count]) |*d| watch_receiver.delivered(self, node, d);
         if (count > 0) {
             self.wake(timer, self.now_ns + 1 + self.scenario.handler_ns);
         }
     }
 };
+
+const testing = std.testing;
+
+fn run_for_test(seed: u64) !struct { u64, u64 } {
+    const cluster: *Cluster = try .init(std.heap.c_allocator, seed);
+    defer cluster.deinit();
+    cluster.run();
+    if (cluster.verdict.violation != null) return error.Violation;
+    return .{ cluster.digest, cluster.totals.events };
+}
+
+test "the same seed is the same run, another seed is another" {
+    const first = try run_for_test(7);
+    const again = try run_for_test(7);
+    try testing.expectEqual(first[0], again[0]);
+    try testing.expectEqual(first[1], again[1]);
+    const other = try run_for_test(8);
+    try testing.expect(first[0] != other[0]);
+}

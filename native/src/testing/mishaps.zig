@@ -6,6 +6,8 @@ const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const watch = @import("watch.zig");
+const watch_sender = @import("watch_sender.zig");
+const watch_receiver = @import("watch_receiver.zig");
 const nodes = @import("sender_node.zig");
 const Cluster = cluster_file.Cluster;
 const Timer = cluster_file.Timer;
@@ -159,7 +161,7 @@ fn kill_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
 }
 
 fn end_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
-    watch.life_ends(c, node);
+    watch_receiver.life_ends(c, node);
     node.drop();
     c.mishaps.dead_since_ns[node.index] = c.now_ns;
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns + lasts_ns, .touch);
@@ -192,7 +194,7 @@ fn kill_sender(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
 
 fn end_sender(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
     for (node.windows) |w| {
-        watch.window_ends(c, w);
+        watch_sender.window_ends(c, w);
         w.stopping_until_ns = 0;
     }
     node.kill();

@@ -77,6 +77,8 @@ pub const StreamCheck = struct {
     offers: [offers_max]Offer = undefined,
     offer_count: u32 = 0,
     gap_told_ns: u64 = 0,
+    /// HEARTBEAT_TIMEOUT was told since the session was agreed.
+    is_silent: bool = false,
 
     pub fn reset(self: *StreamCheck) void {
         self.losses.clearRetainingCapacity();
@@ -115,6 +117,7 @@ pub const StreamCheck = struct {
             return verdict.fail(.session, now_ns, "a session with connection ..{x} was agreed " ++
                 "on that the sender did not confirm", .{connection_low});
         }
+        self.is_silent = false;
         if (self.has_position) return;
         if (!self.is_offered(connection_low, to)) {
             return verdict.fail(.join_at, now_ns, "a receiver without a position begins at {d}, " ++

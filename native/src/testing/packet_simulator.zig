@@ -31,6 +31,8 @@ pub const Packet = struct {
     to: Place,
     /// Injected by somebody who does not belong here.
     hostile: bool = false,
+    /// A bit was flipped on the way.
+    corrupted: bool = false,
     /// Of a hostile copy: the life of the receiver that got the true one.
     life: u32 = 0,
 };
@@ -143,6 +145,7 @@ pub const PacketSimulator = struct {
                 self.counters.reordered += 1;
                 delay_ns += self.dice.below(self.faults.reorder_ns + 1);
             }
+            const corrupted = self.dice.chance(self.faults.corrupt_ppm);
             const slot = self.put(.{
                 .arrives_ns = o.now_ns + delay_ns,
                 .order = 0,
@@ -151,8 +154,9 @@ pub const PacketSimulator = struct {
                 .from = o.from,
                 .to_port = o.to_port,
                 .to = o.to,
+                .corrupted = corrupted,
             }, bytes) orelse return;
-            if (self.dice.chance(self.faults.corrupt_ppm)) {
+            if (corrupted) {
                 self.counters.corrupted += 1;
                 slot[@intCast(self.dice.below(bytes.len))] ^=
                     @as(u8, 1) << @intCast(self.dice.below(8));

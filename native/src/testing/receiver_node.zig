@@ -66,6 +66,8 @@ pub const ReceiverNode = struct {
     heard_data_ns: [windows_max]u64 = @splat(0),
     /// A MESSAGE_LOSS whose OUT_OF_SYNC must come next.
     out_of_sync_due: ?model.Range = null,
+    /// By transport: NEW_TRANSMITTER was told, and no NO_TRANSMITTER since.
+    has_transmitter: [scenario_file.transports_max]bool = @splat(false),
     /// A gap that was given up: its MESSAGE_LOSS comes next.
     given_up: ?model.Range = null,
 
@@ -151,6 +153,7 @@ pub const ReceiverNode = struct {
         self.heard_data_ns = @splat(0);
         self.out_of_sync_due = null;
         self.given_up = null;
+        self.has_transmitter = @splat(false);
         self.alive = true;
     }
 

@@ -5,6 +5,7 @@
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");
+const limits = @import("../session/limits.zig");
 const Dice = @import("dice.zig").Dice;
 const messages = @import("messages.zig");
 
@@ -97,6 +98,8 @@ pub const Scenario = struct {
     start_timeout_ns: u64,
     slow_disconnect: bool,
     is_total_order: bool,
+    /// Number of the first message of all, in windows that are not wiped before.
+    first_number: u64,
     /// Bit r: named as a receiver by the configuration of the senders.
     configured: u8,
     /// Messages of each window in the whole run.
@@ -225,6 +228,8 @@ pub const Scenario = struct {
         self.start_timeout_ns = dice.between(100, 3000) * ms;
         self.slow_disconnect = dice.chance(300_000);
         self.is_total_order = dice.chance(800_000);
+        const far = limits.first_number_max - (1 << 20);
+        self.first_number = dice.one_of(u64, &.{ 0, 0, 0, (1 << 32) - 50, 1 << 48, far });
         self.messages = dice.magnitude(50, 4000);
         self.publish_every_ns = dice.magnitude(5 * us, 20 * ms);
         self.publish_burst = @intCast(dice.magnitude(1, 100));
@@ -235,10 +240,25 @@ pub const Scenario = struct {
         self.joined_buffers = dice.coin();
         self.safety_ns = dice.between(1, 20) * s;
         self.safety_events = dice.magnitude(5_000, 100_000);
+        if (dice.chance(40_000)) self.be_idle(dice);
         self.hostile_every_ns = switch (self.kind) {
             .hostile_blind, .hostile_keyed => dice.magnitude(20 * us, 5 * ms),
             else => 0,
         };
+    }
+
+    /// Hours in which next to nothing happens.
+    fn be_idle(self: *Scenario, dice: *Dice) void {
+        for (self.transports[0..self.transport_count]) |*t| {
+            t.heartbeat_interval_ns = dice.between(1, 10) * s;
+            t.heartbeat_timeout_ns = t.heartbeat_interval_ns * 4;
+            t.ack_interval_ns = dice.between(1, 10) * s;
+            t.ack_timeout_ns = t.ack_interval_ns * 5;
+        }
+        self.publish_every_ns = dice.between(1, 600) * s;
+        self.publish_burst = 3;
+        self.safety_ns = dice.between(1, 6) * 3600 * s;
+        self.safety_events = 200_000;
     }
 
     fn roll_faults(self: *Scenario, dice: *Dice) void {

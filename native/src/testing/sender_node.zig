@@ -46,6 +46,8 @@ pub const Window = struct {
     /// Handshake of a new window: the first number is not known yet.
     first_open: bool = false,
     was_connected: bool = false,
+    /// The highest number that a receiver reported in the handshake.
+    reported: u64 = 0,
     stopping_until_ns: u64 = 0,
     // ---- producer
     left: u64 = 0,
@@ -58,7 +60,8 @@ pub const Window = struct {
     /// Below this the window may have freed while receiver r was not connected.
     freed: [receivers_max]u64 = @splat(0),
     reclaimed_seen: u64 = 0,
-    acked_seen: u64 = 0,
+    low_seen: Position = .{ .msg = 0 },
+    low_moved_ns: u64 = 0,
     /// Where a receiver without a position would begin: before this step, and at the last looks.
     join_before: u64 = 0,
     join_lately: u64 = 0,
@@ -219,13 +222,22 @@ pub const SenderNode = struct {
     }
 
     fn wipe(self: *SenderNode, w: *Window) !void {
+        const is_first = w.life == 0;
         w.window.destroy_in_memory(self.gpa);
         w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
         w.torn.clearRetainingCapacity();
         w.unsent.clearRetainingCapacity();
-        if (w.life == 0) return;
-        w.published.epoch += 1;
-        w.published.now().* = .{};
+        if (!is_first) {
+            w.published.epoch += 1;
+            w.published.now().* = .{};
+            return;
+        }
+        const first = self.scenario.first_number;
+        if (first == 0) return;
+        SendingWindow.reset_page(w.window.page, first);
+        w.window.next_no = first;
+        w.window.reclaimed_seen = first;
+        w.published.now().* = .{ .first = first, .written = first };
     }
 
     fn recover(self: *SenderNode, w: *Window, dice: *Dice, torn_ppm: u32) !void {
@@ -290,6 +302,8 @@ pub const SenderNode = struct {
         sender.settle();
         w.sender = sender;
         w.first_open = handshake;
+        w.reported = w.window.written();
+        w.low_moved_ns = local_ns;
         w.started_ns = local_ns;
         w.connection_first = w.window.acked();
         w.was_connected = false;
@@ -303,7 +317,6 @@ pub const SenderNode = struct {
         w.connected_count = 0;
         w.shadow_count = 0;
         w.shadow_last = .{ .msg = 0 };
-        w.acked_seen = w.window.acked();
         w.reclaimed_seen = w.window.reclaimed();
         w.stopping_until_ns = 0;
         w.blocked = false;

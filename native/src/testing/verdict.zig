@@ -35,7 +35,9 @@ pub const Check = enum {
     repair_cost,
     /// An agent that always has something to do and does nothing, or a storm of datagrams.
     storm,
-    /// A dead receiver that still counts as connected.
+    /// A receiver that does not move holds the others up for longer than it may.
+    held_up,
+    /// A dead or silent receiver that still counts as connected.
     dead_receiver,
     /// A sender whose silence is not noticed.
     silence,
