@@ -108,6 +108,8 @@ pub const Scenario = struct {
     /// Mean time between bursts of messages, and how many there are in one.
     publish_every_ns: u64,
     publish_burst: u32,
+    /// Hours in which next to nothing happens.
+    is_idle: bool,
     /// Runs that a sender's socket takes at once.
     runs_per_step: u32,
     handler_ns: u64,
@@ -240,6 +242,7 @@ pub const Scenario = struct {
         self.joined_buffers = dice.coin();
         self.safety_ns = dice.between(1, 20) * s;
         self.safety_events = dice.magnitude(5_000, 100_000);
+        self.is_idle = false;
         if (dice.chance(40_000)) self.be_idle(dice);
         self.hostile_every_ns = switch (self.kind) {
             .hostile_blind, .hostile_keyed => dice.magnitude(20 * us, 5 * ms),
@@ -257,6 +260,7 @@ pub const Scenario = struct {
         }
         self.publish_every_ns = dice.between(1, 600) * s;
         self.publish_burst = 3;
+        self.is_idle = true;
         self.safety_ns = dice.between(1, 6) * 3600 * s;
         self.safety_events = 200_000;
     }
@@ -284,7 +288,10 @@ pub const Scenario = struct {
 
     fn roll_mishaps(self: *Scenario, dice: *Dice) void {
         var m: Mishaps = .{};
-        const every = dice.magnitude(50 * ms, 5 * s);
+        const every = if (self.is_idle)
+            dice.magnitude(60 * s, 7200 * s)
+        else
+            dice.magnitude(50 * ms, 5 * s);
         const slots = [_]*u64{
             &m.partition_every_ns,
             &m.pause_every_ns,
