@@ -249,6 +249,10 @@ function createFake(): Fake {
     rcm_tx_flushed: () => fake.flushed ? 1 : 0,
     rcm_tx_ready: () => fake.ready ? 1 : 0,
     rcm_tx_connected: () => fake.connected,
+    rcm_process_nonce: () => 1,
+    rcm_tx_share: () => 0,
+    rcm_sender_open: () => -3,
+    rcm_sender_close: () => 0,
     rcm_repair_socket: () => 99,
     rcm_fd_close: () => 0,
     rcm_waker_open(path, length) {

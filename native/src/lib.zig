@@ -6,8 +6,9 @@
 //! Traffic calls answer an `abi.Status`. A handle of something that was closed answers STOPPED
 //! (traffic) or STATE (set-up).
 //!
-//! Threads: a context is started, drained and closed by one JavaScript thread. Sending calls of one
-//! transmitter or allocator are one thread's; different ones may be called by different threads.
+//! Threads: a context is started, drained and closed by one JavaScript thread, which also makes all
+//! calls on its transmitters and allocators. Other threads send by a sender of their own
+//! (`rcm_sender_open`), whose handle stands in for that of a transmitter and of an allocator.
 
 const std = @import("std");
 const abi = @import("abi.zig");
@@ -21,6 +22,8 @@ const context_start = @import("agent/context_start.zig");
 const context_stats = @import("agent/context_stats.zig");
 const transmitter_file = @import("agent/transmitter.zig");
 const Bump = @import("window/pool.zig").Bump;
+const files = @import("window/files.zig");
+const Senders = @import("agent/senders.zig").Senders;
 
 const Status = abi.Status;
 const ErrorCode = abi.ErrorCode;
@@ -57,7 +60,8 @@ fn Table(comptime T: type, comptime capacity: u32) type {
         const Self = @This();
         const Slot = struct { value: ?*T = null, generation: u16 = 0 };
         const index_bits = std.math.log2_int(u32, capacity);
-        const generation_mask: u16 = (1 << @min(15, 24 - index_bits)) - 1;
+        /// Handles of transmitters, 8 bits longer, stay below those of senders (2^30).
+        const generation_mask: u16 = (1 << @min(14, 24 - index_bits)) - 1;
 
         slots: [capacity]Slot = @splat(.{}),
         lock: std.atomic.Value(u32) = .init(0),
@@ -97,6 +101,7 @@ fn Table(comptime T: type, comptime capacity: u32) type {
 
 var contexts: Table(Context, contexts_max) = .{};
 var allocators: Table(Allocator, allocators_max) = .{};
+var senders: Senders = .{ .gpa = gpa };
 var wakers: waker.WakerTable = .{};
 threadlocal var failure: udp.Failure = .{};
 
@@ -180,7 +185,10 @@ export fn rcm_context_start(json: ?[*]u8, length: u32, waker_id: i32) i32 {
             break :blk fail(.native);
         },
     };
-    const handle = contexts.add(context) orelse {
+    senders.lock.take();
+    const added = contexts.add(context);
+    senders.lock.give();
+    const handle = added orelse {
         context.close();
         failure.set("no more than {d} contexts can be started in a process", .{contexts_max});
         return fail(.native);
@@ -195,19 +203,28 @@ export fn rcm_context_state(handle: u32) i32 {
 
 export fn rcm_context_drain(handle: u32) i32 {
     const c = contexts.get(handle) orelse return dead();
+    senders.lock.take();
+    defer senders.lock.give();
+    // Before the drain: what their threads have been told is accepted is what is waited for.
+    senders.close_of_context(c);
     c.begin_drain();
     return 0;
 }
 
 export fn rcm_context_close(handle: u32) i32 {
     const c = contexts.get(handle) orelse return dead();
-    contexts.remove(handle);
+    {
+        senders.lock.take();
+        defer senders.lock.give();
+        contexts.remove(handle);
+        senders.close_of_context(c);
+    }
     for (&allocators.slots, 0..) |*s, i| {
         const a = s.value orelse continue;
         if (!owns(c, a.transmitter)) continue;
         allocators.slots[i].value = null;
-        a.transmitter.forget(a);
-        a.bump.close();
+        a.forget();
+        a.own.bump.close();
         gpa.destroy(a);
     }
     c.close();
@@ -310,9 +327,9 @@ export fn rcm_allocator(handle: u32, tx: u32, thread_no: u32) i32 {
         return fail(.native);
     };
     const a = gpa.create(Allocator) catch return fail(.native);
-    a.* = .{ .bump = bump, .transmitter = t, .context = c };
+    a.* = .{ .own = .{ .bump = bump }, .transmitter = t, .context = c };
     const id = allocators.add(a) orelse {
-        a.bump.close();
+        a.own.bump.close();
         gpa.destroy(a);
         failure.set("no more than {d} allocators in a process", .{allocators_max});
         return fail(.native);
@@ -327,27 +344,48 @@ inline fn stopped(c: *const Context) bool {
 const refused_stopped = -@as(f64, @floatFromInt(@backingInt(Status.stopped)));
 
 export fn rcm_malloc(handle: u32, size: u32) f64 {
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return refused_stopped;
+        defer senders.leave(handle);
+        return a.transmitter.malloc(a, size);
+    }
     const a = allocators.get(handle) orelse return refused_stopped;
     if (stopped(a.context)) return refused_stopped;
     return a.transmitter.malloc(a, size);
 }
 
 export fn rcm_realloc(handle: u32, size: u32) f64 {
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return refused_stopped;
+        defer senders.leave(handle);
+        return a.transmitter.realloc(a, size);
+    }
     const a = allocators.get(handle) orelse return refused_stopped;
     if (stopped(a.context)) return refused_stopped;
     return a.transmitter.realloc(a, size);
 }
 
 export fn rcm_send(handle: u32, length: u32, partition: u32, arg: u32) i32 {
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return answer(.stopped);
+        defer senders.leave(handle);
+        return answer(a.transmitter.send(a, length, partition, arg));
+    }
     const a = allocators.get(handle) orelse return answer(.stopped);
     if (stopped(a.context)) return answer(.stopped);
     return answer(a.transmitter.send(a, length, partition, arg));
 }
 
 export fn rcm_send_data(handle: u32, data: ?[*]u8, length: u32, partition: u32, arg: u32) i32 {
-    const t = sending(handle) orelse return answer(.stopped);
     if (data == null and length > 0) return answer(.bad_argument);
-    return answer(t.send_data(slice(data, length), partition, arg));
+    const bytes = slice(data, length);
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return answer(.stopped);
+        defer senders.leave(handle);
+        return answer(a.transmitter.send_data(&a.own, bytes, partition, arg));
+    }
+    const t = sending(handle) orelse return answer(.stopped);
+    return answer(t.send_data(&t.own, bytes, partition, arg));
 }
 
 export fn rcm_send_flag(handle: u32, flag: u32) i32 {
@@ -357,23 +395,83 @@ export fn rcm_send_flag(handle: u32, flag: u32) i32 {
 }
 
 export fn rcm_tx_marks(handle: u32, marks: ?[*]f64) i32 {
-    const t = transmitter_of(handle) orelse return dead();
     const p = marks orelse return fail(.argument);
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return dead();
+        defer senders.leave(handle);
+        return @intCast(a.transmitter.marks(p[0..a.transmitter.channels.len]));
+    }
+    const t = transmitter_of(handle) orelse return dead();
     return @intCast(t.marks(p[0..t.channels.len]));
 }
 
 export fn rcm_tx_flushed(handle: u32, marks: ?[*]f64) i32 {
-    const t = transmitter_of(handle) orelse return 0;
     const p = marks orelse return fail(.argument);
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return dead();
+        defer senders.leave(handle);
+        return @intFromBool(a.transmitter.flushed(p[0..a.transmitter.channels.len]));
+    }
+    const t = transmitter_of(handle) orelse return 0;
     return @intFromBool(t.flushed(p[0..t.channels.len]));
 }
 
 export fn rcm_tx_ready(handle: u32) i32 {
+    if (Senders.is_sender(handle)) {
+        const a = senders.enter(handle) orelse return dead();
+        defer senders.leave(handle);
+        return @intFromBool(a.transmitter.ready(&a.own));
+    }
     const t = sending(handle) orelse return 0;
-    return @intFromBool(t.ready());
+    return @intFromBool(t.ready(&t.own));
 }
 
 export fn rcm_tx_connected(handle: u32) i32 {
     const t = transmitter_of(handle) orelse return 0;
     return @intCast(t.connected());
+}
+
+// -------------------------------------------------------------------- sending in other threads
+
+/// A number that no other process has: handles are good in one process only.
+export fn rcm_process_nonce() f64 {
+    senders.lock.take();
+    defer senders.lock.give();
+    if (process_nonce == 0) process_nonce = 1 + (files.random_u64() >> 12);
+    return @floatFromInt(process_nonce);
+}
+
+var process_nonce: u64 = 0;
+
+/// The context's thread allows other threads to open senders on this transmitter.
+export fn rcm_tx_share(handle: u32) i32 {
+    const t = sending(handle) orelse return dead();
+    t.is_shared = true;
+    return 0;
+}
+
+/// A sender of the calling thread: its handle. `out`: address and length of the arena, and how many
+/// partitions there are.
+export fn rcm_sender_open(handle: u32, thread_no: u32, out: ?*[3]f64) i32 {
+    const p = out orelse return fail(.argument);
+    if (thread_no > abi.constants.thread_no_max) return fail(.argument);
+    senders.lock.take();
+    defer senders.lock.give();
+    const c = contexts.get(handle >> 8) orelse return dead();
+    const t = sending(handle) orelse return dead();
+    if (!t.is_shared) {
+        failure.set("no senderToken was made of this transmitter", .{});
+        return fail(.state);
+    }
+    const id = senders.open(c, t, @intCast(thread_no), &failure) orelse return fail(.state);
+    p.* = .{
+        @floatFromInt(@intFromPtr(t.pool.base)),
+        @floatFromInt(t.pool.bytes),
+        @floatFromInt(t.channels.len),
+    };
+    return @intCast(id);
+}
+
+export fn rcm_sender_close(handle: u32) i32 {
+    return if (senders.close(handle)) 0 else dead();
 }

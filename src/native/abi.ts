@@ -6,11 +6,11 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xd74e3283;
+export const ABI_HASH = 0x65bb7140;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 1,
+  abiVersion: 2,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,

@@ -47,6 +47,7 @@ export const symbols = {
   rcm_stats: { parameters: ["u32", "buffer", "u32"], result: "i32" },
   // int32_t rcm_stream(uint32_t context, uint32_t stream, StreamInfo *info, uint32_t capacity)
   rcm_stream: { parameters: ["u32", "u32", "buffer", "u32"], result: "i32" },
+  // Where a transmitter or an allocator is named, the sender of another thread may stand for it.
   // double rcm_malloc(uint32_t allocator, uint32_t size)
   rcm_malloc: { parameters: ["u32", "u32"], result: "f64" },
   // double rcm_realloc(uint32_t allocator, uint32_t size)
@@ -68,6 +69,15 @@ export const symbols = {
   rcm_tx_ready: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_tx_connected(uint32_t tx)
   rcm_tx_connected: { parameters: ["u32"], result: "i32" },
+  // double rcm_process_nonce(void)
+  rcm_process_nonce: { parameters: [], result: "f64" },
+  // int32_t rcm_tx_share(uint32_t tx)
+  rcm_tx_share: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_sender_open(uint32_t tx, uint32_t thread_no,
+  //   double address_and_length_and_partitions[3])
+  rcm_sender_open: { parameters: ["u32", "u32", "buffer"], result: "i32" },
+  // int32_t rcm_sender_close(uint32_t sender)
+  rcm_sender_close: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_repair_socket(const char *ip, uint32_t length, uint32_t port)
   rcm_repair_socket: { parameters: ["buffer", "u32", "u32"], result: "i32" },
   // int32_t rcm_fd_close(int32_t fd)

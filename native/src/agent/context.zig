@@ -410,7 +410,7 @@ pub const Context = struct {
             gpa.destroy(rx);
         }
         for (self.transmitters) |*t| {
-            t.own.close();
+            t.own.bump.close();
             gpa.free(t.channels);
         }
         gpa.free(self.transmitters);

@@ -168,7 +168,7 @@ fn make_transmitters(self: *Context, store: *store_file.Store) StartError!void {
     self.transmitters = transmitters[0..0];
     errdefer {
         for (self.transmitters) |*t| {
-            t.own.close();
+            t.own.bump.close();
             gpa.free(t.channels);
         }
         gpa.free(transmitters);
@@ -185,7 +185,7 @@ fn make_transmitters(self: *Context, store: *store_file.Store) StartError!void {
             .pool = &store.pool,
             .arena_bytes = o.arenaBytes,
             .waiter = if (self.waiters[0]) |*w| w else null,
-            .own = Bump.init(&store.pool) orelse return error.OutOfMemory,
+            .own = .{ .bump = Bump.init(&store.pool) orelse return error.OutOfMemory },
         };
         self.transmitters = transmitters[0 .. i + 1];
         first += tx.partitions.len;

@@ -133,7 +133,7 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
         .repair_count = s.counters.repairs_sent,
         .nak_count = s.counters.naks_received,
         .heartbeat_count = s.counters.heartbeats_sent,
-        .would_block_count = transmitter.would_block,
+        .would_block_count = transmitter.would_block.load(.monotonic),
         .window_full_count = s.counters.window_full,
         .repairs_suppressed = s.repairs.suppressed + s.repairs.dropped,
         .datagrams_dropped = c.send_failures,

@@ -4,6 +4,11 @@
 //! Runs in the thread that calls `send`. Everything that a message needs is there when `send`
 //! answers 0: bytes in the arena, a node in the window, `written` moved. No system call but the one
 //! that sends the datagram, and that one only where `AsynchronousRms` is 0.
+//!
+//! Threads that share a transmitter (`senderToken`) each have an `Allocator`: they reserve and fill
+//! memory side by side, and meet only where a message gets its number (`commit`), for which one
+//! after the other holds `publishing`. That gives a window one order, in which the messages of each
+//! thread keep theirs. A transmitter that nobody shares pays one branch for it.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -13,6 +18,7 @@ const clock = @import("clock.zig");
 const layout = @import("../window/node.zig");
 const pool_file = @import("../window/pool.zig");
 const TxChannel = @import("tx_channel.zig").TxChannel;
+const Token = @import("token.zig").Token;
 const Waiter = @import("wait.zig").Waiter;
 
 const Status = abi.Status;
@@ -24,15 +30,43 @@ const header_bytes = limits.message_header_bytes;
 /// (docs/decisions.md).
 const send_cost_ns = 3 * clock.ns_per_us;
 
-/// Memory for messages of one producing thread (`getAllocator`).
-pub const Allocator = struct {
-    context: *const @import("context.zig").Context,
+/// What was refused last, for `ready`.
+pub const Refused = struct {
+    /// 0: nothing.
+    bytes: u64 = 0,
+    /// It has its memory already and only needs a node.
+    is_reserved: bool = false,
+    partition: u32 = 0,
+};
+
+/// Where a thread's messages lie, and what it was refused.
+pub const Producer = struct {
     bump: Bump,
+    refused: Refused = .{},
+};
+
+/// Memory for messages of one producing thread (`getAllocator`, `openSender`).
+pub const Allocator = struct {
+    context: *@import("context.zig").Context,
+    own: Producer,
     transmitter: *Transmitter,
+    /// Null: the thread of the context, whose `ready` covers all its allocators.
+    thread_no: ?u6 = null,
     /// Reservation not yet sent: where its header is, and its payload's size.
     offset: u64 = 0,
     size: u32 = 0,
     is_reserved: bool = false,
+
+    fn refused(self: *Allocator) *Refused {
+        return if (self.thread_no == null) &self.transmitter.own.refused else &self.own.refused;
+    }
+
+    /// The reservation that was not sent goes back.
+    pub fn forget(self: *Allocator) void {
+        if (!self.is_reserved) return;
+        self.own.bump.cancel(self.offset, header_bytes + @as(u64, self.size));
+        self.is_reserved = false;
+    }
 };
 
 pub const Transmitter = struct {
@@ -42,15 +76,19 @@ pub const Transmitter = struct {
     pool: *ChunkPool,
     arena_bytes: u64,
     waiter: ?*Waiter,
-    own: Bump,
-    send_flag: bool = true,
+    /// Of the thread of the context.
+    own: Producer,
+    send_flag: std.atomic.Value(bool) = .init(true),
+    /// Other threads may send too. Set by the thread of the context, which is the only one that
+    /// sends while it is false; it stays.
+    is_shared: bool = false,
+    /// Thread numbers of open senders, a bit each; changed under the lock of `Senders`.
+    threads: u64 = 0,
+    /// Who holds it may number messages and look at the rings' ends, where the transmitter is
+    /// shared. Private memory: a process that dies takes it along.
+    publishing: Token = .{},
     next_channel: u32 = 0,
-    /// What was refused last, for `ready`; 0: nothing.
-    refused_bytes: u64 = 0,
-    /// It has its memory already and only needs a node.
-    refused_reserved: bool = false,
-    refused_partition: u32 = 0,
-    would_block: u64 = 0,
+    would_block: std.atomic.Value(u64) = .init(0),
 
     // ---------------------------------------------------------------- memory
 
@@ -69,11 +107,19 @@ pub const Transmitter = struct {
         return null;
     }
 
-    fn would_block_now(self: *Transmitter, size: u64, partition: u32) Status {
-        self.refused_bytes = @max(1, size);
-        self.refused_partition = partition;
-        self.refused_reserved = false;
-        self.would_block += 1;
+    fn would_block_now(
+        self: *Transmitter,
+        refused: *Refused,
+        size: u64,
+        partition: u32,
+        is_reserved: bool,
+    ) Status {
+        refused.* = .{
+            .bytes = @max(1, size),
+            .is_reserved = is_reserved,
+            .partition = partition,
+        };
+        _ = self.would_block.fetchAdd(1, .monotonic);
         for (self.siblings) |c| c.want_ack.store(true, .monotonic);
         self.wake();
         return .would_block;
@@ -85,10 +131,10 @@ pub const Transmitter = struct {
 
     /// Offset of the payload, or a negative status.
     pub fn malloc(self: *Transmitter, a: *Allocator, size: u32) f64 {
-        self.forget(a);
+        a.forget();
         if (self.too_large(size)) return refusal(.too_large);
-        const offset = self.reserve(&a.bump, size) orelse
-            return refusal(self.would_block_now(size, 0));
+        const offset = self.reserve(&a.own.bump, size) orelse
+            return refusal(self.would_block_now(a.refused(), size, 0, false));
         a.offset = offset;
         a.size = size;
         a.is_reserved = true;
@@ -102,10 +148,10 @@ pub const Transmitter = struct {
         const old = header_bytes + @as(u64, a.size);
         const new = header_bytes + @as(u64, size);
         if (new <= old) {
-            a.bump.shrink_last(a.offset, old, new);
-        } else if (!a.bump.grow_last(a.offset, old, new)) {
-            const offset = self.reserve(&a.bump, size) orelse
-                return refusal(self.would_block_now(size, 0));
+            a.own.bump.shrink_last(a.offset, old, new);
+        } else if (!a.own.bump.grow_last(a.offset, old, new)) {
+            const offset = self.reserve(&a.own.bump, size) orelse
+                return refusal(self.would_block_now(a.refused(), size, 0, false));
             const from = self.pool.slice(a.offset + header_bytes, a.size);
             @memcpy(self.pool.slice(offset + header_bytes, a.size), from);
             self.pool.free(a.offset, old);
@@ -119,13 +165,6 @@ pub const Transmitter = struct {
         return -@as(f64, @floatFromInt(@backingInt(status)));
     }
 
-    pub fn forget(self: *Transmitter, a: *Allocator) void {
-        _ = self;
-        if (!a.is_reserved) return;
-        a.bump.cancel(a.offset, header_bytes + @as(u64, a.size));
-        a.is_reserved = false;
-    }
-
     // ---------------------------------------------------------------- send
 
     /// Sends what was written into the reservation of `a`. A refused one stays and may be sent
@@ -133,57 +172,94 @@ pub const Transmitter = struct {
     pub fn send(self: *Transmitter, a: *Allocator, length: u32, partition: u32, arg: u32) Status {
         if (arg > std.math.maxInt(u16)) return .bad_argument;
         if (!a.is_reserved or length > a.size) return .bad_argument;
-        const channel = switch (self.choose(partition)) {
-            .found => |c| c,
-            .unknown => return .bad_partition,
-            .full => {
-                defer self.refused_reserved = true;
-                return self.would_block_now(length, partition);
-            },
-        };
-        const old = header_bytes + @as(u64, a.size);
-        a.bump.shrink_last(a.offset, old, header_bytes + @as(u64, length));
+        if (!self.has_partition(partition)) return .bad_partition;
+        const message: Message = .{ .offset = a.offset, .length = length, .arg = @intCast(arg) };
+        const channel = self.commit(partition, message, a) orelse
+            return self.would_block_now(a.refused(), length, partition, true);
         a.is_reserved = false;
-        self.publish(channel, a.offset, length, @intCast(arg));
+        a.refused().bytes = 0;
+        self.tell(channel);
         return .ok;
     }
 
-    /// Copies `data` and sends it.
-    pub fn send_data(self: *Transmitter, data: []const u8, partition: u32, arg: u32) Status {
+    /// Copies `data` and sends it; `from` is the calling thread's.
+    pub fn send_data(
+        self: *Transmitter,
+        from: *Producer,
+        data: []const u8,
+        partition: u32,
+        arg: u32,
+    ) Status {
         if (arg > std.math.maxInt(u16)) return .bad_argument;
-        const channel = switch (self.choose(partition)) {
-            .found => |c| c,
-            .unknown => return .bad_partition,
-            .full => {
-                if (self.too_large(data.len)) return .too_large;
-                return self.would_block_now(data.len, partition);
-            },
-        };
+        if (!self.has_partition(partition)) return .bad_partition;
         if (self.too_large(data.len)) return .too_large;
-        const offset = self.reserve(&self.own, data.len) orelse
-            return self.would_block_now(data.len, partition);
+        const offset = self.reserve(&from.bump, data.len) orelse
+            return self.would_block_now(&from.refused, data.len, partition, false);
         @memcpy(self.pool.slice(offset + header_bytes, data.len), data);
-        self.publish(channel, offset, @intCast(data.len), @intCast(arg));
+        const message: Message = .{
+            .offset = offset,
+            .length = @intCast(data.len),
+            .arg = @intCast(arg),
+        };
+        const channel = self.commit(partition, message, null) orelse {
+            from.bump.cancel(offset, header_bytes + data.len);
+            return self.would_block_now(&from.refused, data.len, partition, false);
+        };
+        from.refused.bytes = 0;
+        self.tell(channel);
         return .ok;
     }
 
-    const Choice = union(enum) { found: *TxChannel, unknown, full };
+    const Message = struct { offset: u64, length: u32, arg: u16 };
 
-    /// Partition 0: strict round robin; one without room is skipped.
-    fn choose(self: *Transmitter, partition: u32) Choice {
+    fn has_partition(self: *const Transmitter, partition: u32) bool {
+        if (partition == 0) return true;
+        for (self.channels) |c| if (c.partition == partition) return true;
+        return false;
+    }
+
+    inline fn begin_publishing(self: *Transmitter) void {
+        if (self.is_shared) self.publishing.take();
+    }
+
+    inline fn end_publishing(self: *Transmitter) void {
+        if (self.is_shared) self.publishing.give();
+    }
+
+    /// Chooses the window and makes the message visible there; null: no node is free. Only here do
+    /// threads that share a transmitter wait for each other: some 20 ns, or one step of an agent
+    /// where a full ring has to give up what it only caches. A reservation of `from` is cut to what
+    /// is sent before anybody can free it.
+    fn commit(self: *Transmitter, partition: u32, message: Message, from: ?*Allocator) ?*TxChannel {
+        self.begin_publishing();
+        defer self.end_publishing();
+        const channel = self.choose(partition) orelse return null;
+        if (from) |a| a.own.bump.shrink_last(
+            message.offset,
+            header_bytes + @as(u64, a.size),
+            header_bytes + @as(u64, message.length),
+        );
+        const flags: u16 = if (self.send_flag.load(.monotonic)) 0 else layout.flag_unsent;
+        const at8: u32 = @intCast((message.offset + header_bytes) / limits.payload_alignment);
+        const no = channel.window.publish(at8, message.length, message.arg, flags);
+        assert(no != null);
+        return channel;
+    }
+
+    /// Partition 0: strict round robin; one without room is skipped. Null: none has room.
+    fn choose(self: *Transmitter, partition: u32) ?*TxChannel {
         if (partition != 0) {
             for (self.channels) |c| {
-                if (c.partition != partition) continue;
-                return if (self.has_node(c)) .{ .found = c } else .full;
+                if (c.partition == partition) return if (self.has_node(c)) c else null;
             }
-            return .unknown;
+            return null;
         }
         for (0..self.channels.len) |_| {
             const c = self.channels[self.next_channel];
             self.next_channel = (self.next_channel + 1) % @as(u32, @intCast(self.channels.len));
-            if (self.has_node(c)) return .{ .found = c };
+            if (self.has_node(c)) return c;
         }
-        return .full;
+        return null;
     }
 
     fn has_node(self: *Transmitter, c: *TxChannel) bool {
@@ -195,12 +271,8 @@ pub const Transmitter = struct {
         return !c.window.ring_full();
     }
 
-    fn publish(self: *Transmitter, c: *TxChannel, offset: u64, length: u32, arg: u16) void {
-        const flags: u16 = if (self.send_flag) 0 else layout.flag_unsent;
-        const at8: u32 = @intCast((offset + header_bytes) / limits.payload_alignment);
-        const no = c.window.publish(at8, length, arg, flags);
-        assert(no != null);
-        self.refused_bytes = 0;
+    /// The message is in the window: sees to it that it leaves.
+    fn tell(self: *Transmitter, c: *TxChannel) void {
         if (c.asynchronous) return self.wake();
         self.send_now(c);
     }
@@ -233,7 +305,7 @@ pub const Transmitter = struct {
     // ---------------------------------------------------------------- waiting
 
     pub fn set_send_flag(self: *Transmitter, flag: bool) void {
-        self.send_flag = flag;
+        self.send_flag.store(flag, .monotonic);
         for (self.channels) |c| c.send_flag.store(flag, .monotonic);
         self.wake();
     }
@@ -243,7 +315,7 @@ pub const Transmitter = struct {
         for (self.channels, 0..) |c, i| {
             if (i >= out.len) break;
             var mark = c.window.written();
-            if (!self.send_flag) {
+            if (!self.send_flag.load(.monotonic)) {
                 c.token.take();
                 defer c.token.give();
                 mark = c.sender.announced.msg;
@@ -267,15 +339,13 @@ pub const Transmitter = struct {
     }
 
     /// Would the message refused last fit now? (None refused: any room.)
-    pub fn ready(self: *Transmitter) bool {
-        const size = if (self.refused_bytes == 0) 1 else self.refused_bytes;
-        switch (self.choose_without_turn(self.refused_partition)) {
-            true => {},
-            false => return self.not_ready(),
-        }
-        if (self.refused_bytes > 0 and self.refused_reserved) return true;
-        const offset = self.reserve(&self.own, size) orelse return self.not_ready();
-        self.own.cancel(offset, header_bytes + size);
+    pub fn ready(self: *Transmitter, from: *Producer) bool {
+        const refused = from.refused;
+        if (!self.any_has_node(refused.partition)) return self.not_ready();
+        if (refused.bytes > 0 and refused.is_reserved) return true;
+        const size = @max(1, refused.bytes);
+        const offset = self.reserve(&from.bump, size) orelse return self.not_ready();
+        from.bump.cancel(offset, header_bytes + size);
         return true;
     }
 
@@ -285,7 +355,9 @@ pub const Transmitter = struct {
         return false;
     }
 
-    fn choose_without_turn(self: *Transmitter, partition: u32) bool {
+    fn any_has_node(self: *Transmitter, partition: u32) bool {
+        self.begin_publishing();
+        defer self.end_publishing();
         for (self.channels) |c| {
             if (partition != 0 and c.partition != partition) continue;
             if (self.has_node(c)) return true;

@@ -70,6 +70,11 @@ pub fn release(region: Region) void {
     cache.put(region);
 }
 
+/// As `release`, for a region into which another thread may still be writing: it is not reused.
+pub fn abandon(region: Region) void {
+    map_at(region.base, region.bytes, anonymous_flags(true), -1, 0) catch return;
+}
+
 /// Takes the memory of all pages now, so that none is taken while messages flow.
 pub fn populate(region: Region) MapError!void {
     const populate_write = 23; // MADV_POPULATE_WRITE, Linux 5.14

@@ -74,6 +74,8 @@ pub const Store = struct {
     pool: ChunkPool,
     /// In the order of `Options.windows`.
     windows: []OpenWindow,
+    /// Another thread may still be writing a message: no other arena is to lie where this one lay.
+    keep_arena: bool = false,
 
     /// Opens or makes everything, or nothing: on failure `text` has the words (error.Shm).
     pub fn open(
@@ -130,7 +132,9 @@ pub const Store = struct {
             for (w.files) |file| file.close();
         }
         self.pool.deinit(allocator);
-        region_file.release(self.arena_region);
+        if (self.keep_arena) {
+            region_file.abandon(self.arena_region);
+        } else region_file.release(self.arena_region);
         self.arena_file.close();
         allocator.free(self.windows);
         allocator.destroy(self);
