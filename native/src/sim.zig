@@ -50,6 +50,9 @@ const regression_seeds = [_]u64{
     2037,
     // A slow receiver that came back held the others up again at once.
     994,
+    // False alarms: messages torn before a wipe; receivers that die faster than they are slow.
+    8287,
+    17478,
 };
 const events_default = 10_000_000;
 

@@ -306,6 +306,12 @@ pub const LossDetector = struct {
         gap.due_ns = now_ns + retry;
     }
 
+    /// The answer to the lowest gap came, whatever became of it: it was not asked for in vain.
+    pub fn answered(self: *LossDetector, hp: *HoldingPool) void {
+        const gap = if (self.first == none) &self.tail_gap else &hp.entries[self.first].gap;
+        gap.waited_ns = 0;
+    }
+
     /// Something of the first gap arrived: it is being repaired, so the next request can wait its
     /// full time, and the doubling starts again.
     pub fn progressed(self: *LossDetector, hp: *HoldingPool, now_ns: u64, timing: Timing) ?u64 {

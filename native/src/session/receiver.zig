@@ -180,7 +180,10 @@ pub const Receiver = struct {
             self.counters.unknown_stream += 1;
             return;
         }
-        if (!from.eql(s.data_from) and !from.eql(s.repair)) {
+        // Where there is a seal, it says who sends. An address says less: whoever plays a SYN again
+        // from another place would lead the stream there.
+        const is_foreign = !from.eql(s.data_from) and !from.eql(s.repair);
+        if (is_foreign and s.channel.group_key == null) {
             self.counters.bad_token += 1;
             return;
         }

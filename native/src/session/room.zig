@@ -17,14 +17,22 @@ const Receiver = @import("receiver.zig").Receiver;
 const Stream = stream_file.Stream;
 const Shared = stream_file.Shared;
 
-fn waits(s: *const Stream) bool {
-    return s.phase == .started and s.no_memory;
+/// It was refused room; or asks for nothing because so little is left, and no program that takes
+/// messages will bring more.
+fn waits(shared: *Shared, s: *const Stream) bool {
+    if (s.phase != .started) return false;
+    return s.no_memory or is_drained(shared) and s.is_behind() and s.withheld(shared);
+}
+
+/// Nothing lies in the log that would come back by itself.
+fn is_drained(shared: *const Shared) bool {
+    return shared.log.processed_next() == shared.log.next();
 }
 
 /// Somebody waits for room, or is favoured: `find` has something to do.
 pub fn is_wanted(self: *Receiver) bool {
     if (self.shared.favoured != null) return true;
-    for (self.active()) |*s| if (waits(s)) return true;
+    for (self.active()) |*s| if (waits(&self.shared, s)) return true;
     return false;
 }
 
@@ -33,24 +41,26 @@ pub fn find(self: *Receiver, now_ns: u64) void {
     if (mutant.on(.room_never_made)) return;
     const shared = &self.shared;
     if (shared.favoured) |id| {
-        if (!waits(&self.streams[id])) shared.favoured = null;
+        if (!waits(shared, &self.streams[id])) shared.favoured = null;
     }
     go_on(self, now_ns);
     const s = first_waiting(self) orelse return;
+    if (s.starved_since_ns == 0) s.starved_since_ns = now_ns;
     const is_stalled = now_ns >= s.starved_since_ns + limits.memory_stall_ns;
-    // Nothing comes back by itself, and without early datagrams it might fit.
-    const is_drained = shared.log.processed_next() == shared.log.next();
-    if (is_stalled) drop_stalled(self, now_ns, s);
-    if (!is_stalled and !is_drained or s.wanted_bytes > shared.free_of_extents()) return;
+    var dropped = if (is_stalled) drop_stalled(self, now_ns, s) else false;
+    // Without early datagrams it might fit.
+    const may_fit = !s.no_memory or s.wanted_bytes <= shared.free_of_extents();
+    const is_time = is_stalled or is_drained(shared);
+    if (is_time and may_fit and drop_held(self, now_ns)) dropped = true;
+    if (!dropped) return;
     shared.favoured = s.id;
-    drop_held(self, now_ns);
     go_on(self, now_ns);
 }
 
 fn go_on(self: *Receiver, now_ns: u64) void {
     const shared = &self.shared;
     for (self.active()) |*s| {
-        if (!waits(s)) continue;
+        if (!s.no_memory or s.phase != .started) continue;
         if (shared.favoured) |id| if (id != s.id) continue;
         if (!s.would_fit(shared)) continue;
         s.no_memory = false;
@@ -63,26 +73,33 @@ fn go_on(self: *Receiver, now_ns: u64) void {
 fn first_waiting(self: *Receiver) ?*Stream {
     var first: ?*Stream = null;
     for (self.active()) |*s| {
-        if (!waits(s)) continue;
+        if (!waits(&self.shared, s)) continue;
         if (first == null or s.key.less(first.?.key)) first = s;
     }
     return first;
 }
 
-fn drop_held(self: *Receiver, now_ns: u64) void {
+/// Drops all early datagrams. True when there were some.
+fn drop_held(self: *Receiver, now_ns: u64) bool {
+    var any = false;
     for (self.active()) |*s| {
         if (s.detector.count == 0) continue;
+        any = true;
         s.detector.clear(self.shared.holding);
         if (s.phase == .started) self.watch(now_ns, s);
     }
+    return any;
 }
 
-/// Gives up messages in assembly that do not grow and have to stand back.
-fn drop_stalled(self: *Receiver, now_ns: u64, favoured: *const Stream) void {
+/// Gives up messages in assembly that do not grow and have to stand back. True when there was one.
+fn drop_stalled(self: *Receiver, now_ns: u64, favoured: *const Stream) bool {
+    var any = false;
     for (self.active()) |*s| {
         if (s.extent == null or !favoured.key.less(s.key)) continue;
         if (now_ns < s.moved_ns + limits.memory_stall_ns) continue;
+        any = true;
         s.let_go(&self.shared);
         if (s.phase == .started) self.watch(now_ns, s);
     }
+    return any;
 }

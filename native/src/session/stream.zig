@@ -344,6 +344,7 @@ pub const Stream = struct {
 
     fn refuse_for_room(self: *Stream, shared: *Shared, wanted_bytes: u64) bool {
         self.counters.no_room += 1;
+        self.detector.answered(shared.holding);
         self.wanted_bytes = wanted_bytes;
         if (self.starved_since_ns == 0) self.starved_since_ns = @max(1, shared.now_ns);
         if (!self.no_memory) {

@@ -223,6 +223,7 @@ pub const Cluster = struct {
         for (self.receivers) |r| {
             self.totals.refusals += r.refused;
         }
+        for (self.windows[0..self.window_count]) |w| self.totals.torn += w.torn.items.len;
     }
 
     fn next(self: *Cluster) void {

@@ -181,6 +181,8 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
     node.paused_until_ns = 0;
     node.start(&c.dice) catch @panic("out of memory");
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns, .touch);
+    // Its new life has the whole time-out to take something.
+    for (c.windows[0..c.window_count]) |w| w.low_moved_ns = w.node.clock.local(c.now_ns);
     c.wake(Timer.step_receiver + node.index, c.now_ns);
 }
 
@@ -257,7 +259,6 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
     c.mishaps.wiped[node.index] = false;
     for (c.receivers) |r| watch.disturb(c, node.index, r.index, c.now_ns, .both);
     for (node.windows) |w| {
-        c.totals.torn += w.torn.items.len;
         c.wake(Timer.step_window + w.index, c.now_ns);
         c.wake(Timer.publish + w.index, c.now_ns + 1);
     }

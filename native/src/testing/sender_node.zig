@@ -30,6 +30,9 @@ const receivers_max = scenario_file.receivers_max;
 /// Datagrams in flight that the witness remembers: the window and some more.
 const shadow_max = 1024;
 
+/// That it is gone may still be on its way when the window is wiped.
+pub const Torn = struct { epoch: u32, number: u64 };
+
 /// A window in this life and over its lives.
 pub const Window = struct {
     node: *SenderNode,
@@ -76,8 +79,8 @@ pub const Window = struct {
     session: [receivers_max]u64 = @splat(0),
     session_ended: [receivers_max]bool = @splat(false),
     quiet_sent: u64 = 0,
-    /// Numbers whose message was torn at a restart.
-    torn: std.ArrayList(u64) = .empty,
+    /// Messages that were torn at a restart.
+    torn: std.ArrayList(Torn) = .empty,
     shadow: [shadow_max]Position = undefined,
     shadow_first: u32 = 0,
     shadow_count: u32 = 0,
@@ -88,6 +91,14 @@ pub const Window = struct {
     steps_at_ns: u64 = 0,
     steps_here: u32 = 0,
     connected_count: u32 = 0,
+
+    /// The message was torn, in the receiver's epoch or a later one.
+    pub fn is_torn(self: *const Window, epoch: u32, number: u64) bool {
+        for (self.torn.items) |torn| {
+            if (torn.number == number and torn.epoch >= epoch) return true;
+        }
+        return false;
+    }
 
     pub fn is_done(self: *const Window) bool {
         const w = &self.window;
@@ -225,7 +236,6 @@ pub const SenderNode = struct {
         const is_first = w.life == 0;
         w.window.destroy_in_memory(self.gpa);
         w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
-        w.torn.clearRetainingCapacity();
         w.unsent.clearRetainingCapacity();
         if (!is_first) {
             w.published.epoch += 1;
@@ -260,7 +270,7 @@ pub const SenderNode = struct {
             if (!dice.chance(torn_ppm)) continue;
             const node = &w.window.nodes[w.window.index_of(no)];
             node.check ^= 1;
-            try w.torn.append(self.gpa, no);
+            try w.torn.append(self.gpa, .{ .epoch = w.published.epoch, .number = no });
         }
     }
 

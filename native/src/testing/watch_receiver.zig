@@ -226,7 +226,7 @@ fn judge_loss(c: *Cluster, node: *ReceiverNode, w: *Window, r: model.Range) void
     }
     var no = @max(r.start, w.freed[node.index]);
     while (no <= r.end) : (no += 1) {
-        if (std.mem.indexOfScalar(u64, w.torn.items, no) != null) continue;
+        if (w.is_torn(node.checks[w.index].epoch, no)) continue;
         if (over_memory(node, w, no)) continue;
         return c.verdict.fail(.loss_without_cause, c.now_ns, "receiver {d}: loss {d}..{d} of " ++
             "window {d}, but the sender has {d} (freed below {d})", .{
