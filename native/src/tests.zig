@@ -36,6 +36,7 @@ test {
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");
     _ = @import("transport/udp_test.zig");
+    _ = @import("window/damage_test.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
     _ = @import("window/recovery.zig");

@@ -157,6 +157,10 @@ pub const Store = struct {
         const page: *layout.ArenaPage = @ptrCast(self.arena_region.base);
         page.header.pid = pid;
         page.generation.store(new);
+        // From here on one of the two may be damaged.
+        for (self.windows) |*w| {
+            @atomicStore(u64, &w.window.page.generations.current, new, .release);
+        }
     }
 
     fn release_window(w: *OpenWindow) void {
@@ -307,13 +311,15 @@ const Opener = struct {
         const file = try self.folder.find(name, self.text) orelse return .{};
         errdefer file.close();
         var header: FileHeader = undefined;
-        if (file.bytes < limits.page_bytes or !file.read(std.mem.asBytes(&header), 0)) {
+        const has_header = file.bytes >= limits.page_bytes and
+            file.read(std.mem.asBytes(&header), 0) and
+            !std.mem.allEqual(u8, std.mem.asBytes(&header), 0);
+        if (!has_header) {
+            // The cursors' page got its name when it was whole.
+            if (kind == .window) return self.damaged(name, "it has no header");
             return .{ .state = .unfinished, .file = file };
         }
         const wanted = self.header_for(kind, index);
-        if (header.magic == 0 and std.mem.allEqual(u8, std.mem.asBytes(&header), 0)) {
-            return .{ .state = .unfinished, .file = file };
-        }
         try self.check_header(&header, &wanted, name);
         if (file.bytes != header.header_bytes + header.body_bytes) {
             return self.damaged(name, "it was cut or lengthened");
