@@ -164,7 +164,12 @@ export interface RcmTransmitter {
    * @returns false at the time-out or `stop()`
    */
   connected(receivers?: number, wait?: number | WaitOptions): Promise<boolean>;
-  /** @throws RcmError `UNSUPPORTED`: Workers can't send on it yet */
+  /**
+   * Lets another thread of this process send on this transmitter: post the token to a Worker,
+   * which gives it to {@linkcode openSender}.
+   * @param threadNo 0..63; one sender at a time has it. `getAllocator`'s numbers are apart.
+   * @throws RcmError `ARGUMENT` for another number, `STATE` before `start()` and after `stop()`
+   */
   senderToken(threadNo: number): RcmSenderToken;
 }
 
@@ -299,7 +304,7 @@ export interface RcmLane extends AsyncDisposable {
 export interface RcmSenderToken {
   /** Tells tokens apart. */
   readonly kind: "rcm-sender";
-  /** The layout that both sides must have. */
+  /** The layout that both sides must have, and the process in which `handle` means something. */
   readonly abi: string;
   /** The native number of what it names. */
   readonly handle: number;
@@ -307,7 +312,14 @@ export interface RcmSenderToken {
   readonly threadNo: number;
 }
 
-/** A transmitter opened in a Worker, with an allocator of its own. */
+/**
+ * A transmitter opened in a Worker (or once more in its own thread), with an allocator of its own.
+ *
+ * It sends on the same windows as the transmitter: what one sender sends keeps its order, and
+ * everything has one order. When the context stops, what was accepted goes out, and from then on
+ * it answers STOPPED; so it does after it was disposed of. A Worker that is ended without disposing
+ * of it gives its thread number back when its thread has ended.
+ */
 export type RcmSender =
   & Pick<RcmTransmitter, "send" | "sendData" | "ready" | "flush">
   & AsyncDisposable

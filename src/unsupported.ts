@@ -1,6 +1,6 @@
 /** What the interface already has and nothing acts on yet: named, never silently ignored. */
 
-import type { RcmLane, RcmLaneToken, RcmSender, RcmSenderToken } from "./api.ts";
+import type { RcmLane, RcmLaneToken } from "./api.ts";
 import type { RcmReceiverCallback, ReceiverOptions } from "./api.ts";
 import { RcmError } from "./errors.ts";
 
@@ -23,12 +23,4 @@ export function openLane(
   _options?: Pick<ReceiverOptions, "delivery">,
 ): RcmLane {
   return unsupported("openLane (lanes in Workers)");
-}
-
-/**
- * Opens a transmitter in a Worker.
- * @throws RcmError `UNSUPPORTED`: Workers can't send on another thread's transmitter yet
- */
-export function openSender(_token: RcmSenderToken): RcmSender {
-  return unsupported("openSender (senders in Workers)");
 }
