@@ -43,7 +43,7 @@ export class Allocator implements RcmAllocator {
   /** The native context of the handle: a start that failed after it was made invalidates it. */
   #context = -1;
 
-  /** @param makeHandle makes the native allocator when it is first needed; negative: it could not */
+  /** @param makeHandle makes the native allocator when first needed; negative: it could not */
   constructor(gate: TrafficGate, calls: NativeCalls, owner: object, makeHandle: () => number) {
     this.owner = owner;
     this.#gate = gate;

@@ -1,7 +1,10 @@
 /** Several Workers send on one transmitter: `senderToken`, `openSender`. */
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import process from "node:process";
 import test from "node:test";
+import { fileURLToPath } from "node:url";
 import {
   openSender,
   type RcmContext,
@@ -13,6 +16,8 @@ import {
 import { makeBus, throwsCode, until, withBus } from "./api_bus.ts";
 import type { Answer, Task } from "./senders_worker.ts";
 
+const stranger = fileURLToPath(new URL("./senders_stranger.ts", import.meta.url));
+const isBun = process.versions["bun"] !== undefined;
 const WORKERS = 3;
 const MESSAGES = 100_000;
 
@@ -108,7 +113,7 @@ async function openAll(workers: readonly Sending[], tx: RcmTransmitter): Promise
 const TWO = { partitions: 2, all: { MaxMemoryAllowedMBytes: 2 } };
 
 for (const AsynchronousRms of [0, 1]) {
-  test(`three Workers and the main thread send on one transmitter (AsynchronousRms ${AsynchronousRms})`, () =>
+  test(`three Workers and the main thread send (AsynchronousRms ${AsynchronousRms})`, () =>
     withWorkers(WORKERS, async (workers) => {
       const bus = makeBus({ ...TWO, transport: { AsynchronousRms, AckTimeoutMilli: 10_000 } });
       try {
@@ -332,6 +337,18 @@ test("tokens that are none are refused", () =>
     for (const handle of [good.handle + 1, good.handle + 256, 2 ** 30 - 1]) {
       throwsCode(() => openSender({ ...good, handle }), "STATE");
     }
+    // The same token in a process of its own.
+    const ran = spawnSync(
+      process.execPath,
+      [...(isBun ? [] : ["run", "-A", "--quiet"]), stranger],
+      {
+        input: JSON.stringify(good),
+        encoding: "utf8",
+        timeout: 60_000,
+      },
+    );
+    assert.match(ran.stdout, /^ARGUMENT openSender: a token of another process/, ran.stderr);
+    assert.equal(ran.status, 0);
     await context.stop();
     throwsCode(() => openSender(good), "STATE");
   }));

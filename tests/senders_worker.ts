@@ -39,7 +39,7 @@ let threadNo = -1;
 let sent = 0;
 let refused = 0;
 
-/** Sends the next message: short and long ones, copied and in place, in turn over the partitions. */
+/** Sends the next message: short or long, copied or in place, in turn over the partitions. */
 function sendNext(from: RcmSender): RcmStatus {
   const text = `${threadNo} ${sent} ${"x".repeat(sent % 500 === 0 ? 5000 : sent % 60)}`;
   if (sent % 2 === 0) return from.sendData(text, sent % 3);
