@@ -6,7 +6,7 @@
 //!     zig build test     unit tests            -Dtest-filter=text, -Doptimize=debug, -Dtsan=true
 //!     zig build sim      the simulator         arguments after --
 //!     zig build fuzz     the fuzzers           arguments after --
-//!     zig build bench    benchmarks            arguments after --
+//!     zig build bench    out/bench: yardsticks, and the library driven from Zig (deno task bench)
 //!     zig build tidy     the style test
 //!     zig build fmt      formatting is as `zig fmt` wants it
 //!
@@ -86,11 +86,11 @@ fn configure(b: *std.Build) void {
     add_tests(b, options, check);
     add_program(b, options, check, "sim", "src/sim.zig", "Run the simulator");
     add_program(b, options, check, "fuzz", "src/fuzz.zig", "Run the fuzzers");
-    add_bench(b, options);
+    add_bench(b, options, check);
     add_tidy(b);
 
     const fmt = b.addFmt(.{
-        .paths = b.pathList(&.{ "src", "build.zig", "build.zig.zon" }),
+        .paths = b.pathList(&.{ "src", "bench", "build.zig", "build.zig.zon" }),
         .check = true,
     });
     b.step("fmt", "Check the formatting").dependOn(&fmt.step);
@@ -209,14 +209,14 @@ fn add_program(
 }
 
 /// Benchmarks measure what is shipped: everything they import is built `fast`.
-fn add_bench(b: *std.Build, options: Options) void {
+fn add_bench(b: *std.Build, options: Options, check: *std.Build.Step) void {
     const root = module(b, options, "bench/bench.zig", .fast, false);
     root.addImport("rcm", module(b, options, "src/lib.zig", .fast, false));
     const program = b.addExecutable(.{ .name = "bench", .root_module = root });
-    const run = b.addRunArtifact(program);
-    run.has_side_effects = true;
-    run.addPassthruArgs();
-    b.step("bench", "Run the benchmarks").dependOn(&run.step);
+    const update = b.addUpdateSourceFiles();
+    update.addCopyFileToSource(program.getEmittedBin(), "out/bench");
+    b.step("bench", "Build out/bench").dependOn(&update.step);
+    check.dependOn(&program.step);
 }
 
 fn add_tidy(b: *std.Build) void {
