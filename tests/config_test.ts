@@ -371,7 +371,6 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
     RecordDir: "data",
-    UsePreAllocate: 1,
     RecordReplayStartPoint: 1,
     LatencyStatisticCount: 1,
     RecordSync: "commit",

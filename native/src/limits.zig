@@ -42,6 +42,13 @@ pub const arena_bytes_per_node: u32 = 256;
 pub const arena_bytes_min: u64 = 1 << 20;
 pub const arena_bytes_max: u64 = region_bytes_max - chunk_bytes_max - page_bytes;
 
+/// Pages that a background thread maps (`UsePreAllocate: 0`): of the arena so much over what is in
+/// use, and how often it looks where that is not all.
+pub const prefault_ahead_bytes: u64 = 256 << 20;
+pub const prefault_look_every_ns: u64 = 100_000_000;
+/// Of the arena before it turns to the nodes.
+pub const prefault_first_bytes: u64 = 4 << 20;
+
 // ---- names and files (guide 8.3)
 
 pub const context_name_bytes_max: u32 = 63;

@@ -39,6 +39,7 @@ test {
     _ = @import("window/damage_test.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
+    _ = @import("window/prefault_test.zig");
     _ = @import("window/recovery.zig");
     _ = @import("window/region.zig");
     _ = @import("window/sending_window.zig");

@@ -234,8 +234,8 @@ export const KEYS = [
     "UsePreAllocate",
     CONTEXT,
     0,
-    "shared memory",
-    "All memory of the sending windows is reserved and touched at start",
+    "bus",
+    "1: all memory of the sending windows is touched at start; 0: soon after it, in the background",
   ),
   integer(
     "LatencyStatisticCount",

@@ -68,6 +68,7 @@ function configOf(bed: Bed, way: Way, round: number): RcmConfigInput {
         MaxMemoryAllowedMBytes: 4,
         // Kept for late repair: the arena is full of it, so that reclaiming goes on all the time.
         MaxCacheMsgCount: 500,
+        UsePreAllocate: round % 5 === 0 ? 1 : 0,
         Threading: round % 3 === 0 ? "dedicated" : "shared",
       },
       { Name: "rx", RxTopics: [{ Name: "t" }], ...way.receiver },

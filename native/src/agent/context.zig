@@ -20,6 +20,7 @@ const waker = @import("waker.zig");
 const options_file = @import("options.zig");
 const record = @import("../order/record.zig");
 const region_file = @import("../window/region.zig");
+const Prefault = @import("../window/prefault.zig").Prefault;
 const Store = @import("../window/store.zig").Store;
 const TxChannel = @import("tx_channel.zig").TxChannel;
 const transmitter_file = @import("transmitter.zig");
@@ -39,6 +40,7 @@ pub const Context = struct {
     armed: waker.Armed = .{},
     ip: u32 = 0,
     store: ?*Store = null,
+    prefault: ?Prefault = null,
     channels: []*TxChannel = &.{},
     transmitters: []Transmitter = &.{},
     rx: ?*RxAgent = null,
@@ -419,6 +421,7 @@ pub const Context = struct {
             gpa.destroy(c);
         }
         gpa.free(self.channels);
+        if (self.prefault) |*p| p.end();
         if (self.store) |s| s.close();
         if (self.receive_region) |r| region_file.release(r);
         if (self.descriptor_region) |r| region_file.release(r);

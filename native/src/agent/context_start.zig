@@ -159,6 +159,9 @@ fn start_tx(self: *Context, failure: *Failure) StartError!void {
         self.channels = channels[0..i];
     };
     try make_transmitters(self, store);
+    if (o.usePreAllocate) return;
+    self.prefault = .{ .store = store };
+    self.prefault.?.start();
 }
 
 fn make_transmitters(self: *Context, store: *store_file.Store) StartError!void {
