@@ -13,11 +13,11 @@ const std = @import("std");
 const linux = std.os.linux;
 const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
-const cpu = @import("../agent/cpu.zig");
-const region_file = @import("region.zig");
-const ChunkPool = @import("pool.zig").ChunkPool;
+const cpu = @import("cpu.zig");
+const region_file = @import("../window/region.zig");
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Region = region_file.Region;
-const Store = @import("store.zig").Store;
+const Store = @import("../window/store.zig").Store;
 
 /// One step holds up whoever changes the process' mappings meanwhile; this is about 10 us.
 const step_bytes = 32 * limits.page_bytes;

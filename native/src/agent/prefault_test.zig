@@ -3,11 +3,11 @@
 const std = @import("std");
 const linux = std.os.linux;
 const limits = @import("../limits.zig");
-const files = @import("files.zig");
-const region_file = @import("region.zig");
-const store_file = @import("store.zig");
+const files = @import("../window/files.zig");
+const region_file = @import("../window/region.zig");
+const store_file = @import("../window/store.zig");
 const Prefault = @import("prefault.zig").Prefault;
-const Bump = @import("pool.zig").Bump;
+const Bump = @import("../window/pool.zig").Bump;
 
 const testing = std.testing;
 const io = testing.io;
