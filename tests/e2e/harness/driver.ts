@@ -142,6 +142,8 @@ export interface Bed {
 
 export interface NodeOptions {
   readonly host?: Host;
+  /** It gets a `/dev/shm` of its own, of this size; needs what `{ network: true }` needs. */
+  readonly shmMBytes?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -272,8 +274,12 @@ function findBun(folder: string): string | null {
 }
 
 async function startNode(runtime: Runtime, options: NodeOptions, folder: string): Promise<Node> {
-  const { host, env } = options;
+  const { host, env, shmMBytes } = options;
   const enter = host === undefined ? [] : ["ip", "netns", "exec", host.namespace];
+  if (shmMBytes !== undefined) {
+    const mount = `mount -t tmpfs -o size=${shmMBytes}m rcm-e2e /dev/shm && exec "$@"`;
+    enter.push("unshare", "--mount", "sh", "-c", mount, "sh");
+  }
   const [program = "", ...args] = [...enter, ...programOf(runtime), nodeFile];
   const child = spawn(program, args, {
     env: { ...process.env, NO_COLOR: "1", ...env, [RUN_VARIABLE]: String(process.pid) },
