@@ -388,6 +388,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       context: handle,
       descriptors: region(handle, RegionKind.DESCRIPTORS),
       log: region(handle, RegionKind.RECEIVE_LOG),
+      sharedRegion: (number) => region(handle, RegionKind.SHARED + number),
       callback: mode === "iterate" ? null : callback,
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",

@@ -31,6 +31,8 @@ export interface DeliveryOptions {
   readonly context: number;
   readonly descriptors: Region;
   readonly log: Region;
+  /** Memory of a window that is read in place, by its number in descriptors; asked for once. */
+  sharedRegion(number: number): Region;
   /** Null for iterators. */
   readonly callback: RcmReceiverCallback | null;
   readonly user: unknown;
@@ -81,6 +83,9 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const batchMax = Math.min(BATCH, Math.floor(memory.byteLength / descriptor.bytes));
   const cursor = createMessageCursor(log, options.streamNames, options.user);
 
+  /** By number; the receive log is 0. */
+  const regions: Region[] = [log];
+
   let count = 0; // descriptors of the batch
   let at = 0; // the first of them that is not processed
   let processed = 0; // since the native side was told last
@@ -107,6 +112,13 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     processed = 0;
     count = Math.max(0, drain(context, told, Math.min(limit, batchMax)));
     return count > 0;
+  }
+
+  /** The bytes of the message whose descriptor begins at `word`. */
+  function payload(word: number): Uint8Array<ArrayBuffer> {
+    const number = words[word + descriptor.region]!;
+    const region = regions[number] ?? (regions[number] = options.sharedRegion(number));
+    return region.view(words[word + descriptor.unit]!, words[word + descriptor.length]!);
   }
 
   function accept(): void {
@@ -164,11 +176,10 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   /** Hands over the message at `at`; true: it was processed, and the next may follow. */
   function deliver(handler: RcmReceiverCallback): boolean {
     const word = at * descriptor.words;
-    const unit = words[word + descriptor.unit]!;
     const args = words[word + descriptor.args]!;
     const sqn = floats[at * descriptor.floats + descriptor.sqn]!;
-    const view = log.view(unit, words[word + descriptor.length]!);
-    cursor.point(unit, words[word + descriptor.stream]!, args);
+    const view = payload(word);
+    cursor.point(words[word + descriptor.header]!, words[word + descriptor.stream]!, args);
     sqnLast = sqn;
     let outcome: unknown;
     inHandler = true;
@@ -218,12 +229,11 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       if (taken) this.release();
       if (ended || !fill(batchMax)) return null;
       const word = at * descriptor.words;
-      const unit = words[word + descriptor.unit]!;
       const args = words[word + descriptor.args]!;
       sqnLast = floats[at * descriptor.floats + descriptor.sqn]!;
-      cursor.point(unit, words[word + descriptor.stream]!, args);
+      cursor.point(words[word + descriptor.header]!, words[word + descriptor.stream]!, args);
       taken = true;
-      const data = log.view(unit, words[word + descriptor.length]!).slice();
+      const data = payload(word).slice();
       return plainMessage(data, sqnLast, args >>> 16, cursor);
     },
     release() {

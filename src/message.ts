@@ -51,7 +51,7 @@ export function createStreamNames(
 export interface MessageCursor extends RcmMsgInfo {
   /**
    * Points it to a message.
-   * @param unit payload position in the receive log, in units of 8 bytes
+   * @param unit position of its record's header in the receive log, in units of 8 bytes
    * @param stream the stream's number
    * @param args `msg_arg | tx_arg << 16`
    */
@@ -73,8 +73,8 @@ export function createMessageCursor(
   let args = 0;
 
   function headerNumber(word: number): number {
-    const { words } = log.headerWindow(unit);
-    const index = log.headerIndex(unit) + word;
+    const { words } = log.windowAt(unit);
+    const index = log.wordAt(unit) + word;
     return words[index]! + words[index + 1]! * HIGH_WORD;
   }
 

@@ -77,7 +77,13 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
     ackTimeoutMs: 300,
     groupKey: "",
   };
-  const partition = { ...transport, asynchronous: false, slowDisconnect: false, receivers: [] };
+  const partition = {
+    ...transport,
+    asynchronous: false,
+    slowDisconnect: false,
+    receivers: [],
+    sharedMemory: false,
+  };
   return {
     isRecord: false,
     context: {
@@ -112,7 +118,15 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
         partitionNo: 2,
       }],
     }],
-    rx: [{ ...transport, transportId: 3, topic: "in", partitionNo: 1, lane: 0 }],
+    rx: [{
+      ...transport,
+      transportId: 3,
+      topic: "in",
+      partitionNo: 1,
+      lane: 0,
+      inPlace: [],
+      network: true,
+    }],
   };
 }
 

@@ -84,7 +84,9 @@ pub const LogKey = enum(u32) {
 
 pub const NoticeKind = enum(u32) { event = 1, log = 2, role = 3 };
 
-pub const Region = enum(u32) { descriptors = 0, receive_log = 1, arena = 2 };
+/// What `rcm_region` maps; `shared` and above: windows that are read in place, by
+/// `Descriptor.region`.
+pub const Region = enum(u32) { descriptors = 0, receive_log = 1, arena = 2, shared = 16 };
 
 /// Bits of `rcm_context_state`.
 pub const ContextState = enum(u32) { handshaking = 1, draining = 2, drained = 4 };
@@ -152,6 +154,6 @@ pub const shared_enums = .{
 comptime {
     std.debug.assert(@sizeOf(Notice) == 128);
     std.debug.assert(@sizeOf(StreamInfo) == 80);
-    std.debug.assert(@sizeOf(record.Descriptor) == 24);
+    std.debug.assert(@sizeOf(record.Descriptor) == 32);
     std.debug.assert(@sizeOf(record.RecordHeader) == 40);
 }

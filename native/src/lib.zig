@@ -258,6 +258,7 @@ export fn rcm_arm(handle: u32) i32 {
 export fn rcm_interest(handle: u32, on: u32) i32 {
     const c = contexts.get(handle) orelse return dead();
     c.interest.store(on != 0, .seq_cst);
+    for (c.channels) |channel| channel.awaited.store(on != 0, .monotonic);
     return 0;
 }
 
@@ -270,9 +271,13 @@ export fn rcm_notices(handle: u32, out: ?[*]abi.Notice, max: u32) i32 {
 export fn rcm_region(handle: u32, which: u32, out: ?*[2]f64) i32 {
     const c = contexts.get(handle) orelse return dead();
     const p = out orelse return fail(.argument);
-    const memory: []const u8 = switch (std.enums.fromInt(abi.Region, which) orelse return fail(
-        .argument,
-    )) {
+    const first_shared = @backingInt(abi.Region.shared);
+    const kind: abi.Region = if (which > first_shared)
+        .shared
+    else
+        std.enums.fromInt(abi.Region, which) orelse return fail(.argument);
+    const memory: []const u8 = switch (kind) {
+        .shared => c.shared_region(which - first_shared) orelse return fail(.argument),
         .descriptors => if (c.descriptor_region) |r| r.slice() else &.{},
         .receive_log => if (c.receive_region) |r| r.slice() else &.{},
         .arena => if (c.store) |s| s.pool.base[0..s.pool.bytes] else &.{},

@@ -38,8 +38,11 @@ test {
     _ = @import("transport/udp.zig");
     _ = @import("transport/udp_test.zig");
     _ = @import("window/damage_test.zig");
+    _ = @import("window/frame_ring.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
+    _ = @import("window/prefault_test.zig");
+    _ = @import("window/receiver_file.zig");
     _ = @import("window/recovery.zig");
     _ = @import("window/region.zig");
     _ = @import("window/sending_window.zig");

@@ -10,7 +10,7 @@
 import { choice, flag, integer, type Key, list, type Part, type Place, text } from "./key_kinds.ts";
 
 /** The parts that this version has. */
-export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus"]);
+export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus", "shared memory"]);
 
 const U16_MAX = 0xffff;
 const I31_MAX = 2 ** 31 - 1;

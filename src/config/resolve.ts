@@ -17,6 +17,14 @@ const KIB = 2 ** 10;
 export interface ConfiguredReceiver {
   readonly id: number;
   readonly name: string;
+  /** Reads the sender's window in place (`UseSharedMemory`, `ShmContext`). */
+  readonly shared: boolean;
+}
+
+/** A context whose window is read in place. */
+export interface InPlaceSender {
+  readonly id: number;
+  readonly name: string;
 }
 
 /** A transport as a context sees it. Times are in milliseconds. */
@@ -45,6 +53,8 @@ export interface ResolvedTxPartition extends ResolvedTransport {
   readonly slowDisconnect: boolean;
   /** Every context whose `RxTopics` come to this transport, observers and the sender included. */
   readonly receivers: readonly ConfiguredReceiver[];
+  /** True: receivers on this machine may read the window in place (`UseSharedMemory`). */
+  readonly sharedMemory: boolean;
 }
 
 /** A topic that is sent. */
@@ -59,6 +69,10 @@ export interface ResolvedRx extends ResolvedTransport {
   readonly topic: string;
   /** Index of the topic in `RxTopics`, from 0 (guide 7.2.7). */
   readonly lane: number;
+  /** Contexts whose windows are read in place. */
+  readonly inPlace: readonly InPlaceSender[];
+  /** True: it may come from the network too. */
+  readonly network: boolean;
 }
 
 /** What a context as a whole needs to start, in the units of the native side. */
@@ -132,6 +146,7 @@ export function resolveContext(
   }
   const { entry } = node;
   const values = valuesOf(entry);
+  const senders = nodesByTransport(model, "tx");
   return {
     context: basicsOf(node, clusterId, values),
     tierName: values.IsSingleton ? node.name : values.TierName,
@@ -141,6 +156,7 @@ export function resolveContext(
       ...transportOf(route, entry),
       topic: route.topic,
       lane: route.lane,
+      ...originsOf(node, route, senders.get(route.transport) ?? []),
     })),
     values,
     unsupportedKeys: unsupportedKeys(node),
@@ -218,8 +234,27 @@ function basicsOf(node: Node, clusterId: number, values: ContextValues): Resolve
   };
 }
 
-function txOf({ entry, tx }: Node, model: Model): readonly ResolvedTx[] {
-  const receivers = receiversOf(model);
+/** True where a receiver reads a sender's window of a transport in place (guide 7.2.6). */
+function readsInPlace(receiver: Node, sender: string, transport: Entry<"transport">): boolean {
+  return look(transport, "UseSharedMemory").value &&
+    look(receiver.entry, "ShmContext").value.includes(sender);
+}
+
+/** Where a received transport comes from: windows on this machine, the network, or both. */
+function originsOf(
+  node: Node,
+  { transport }: Route,
+  senders: readonly Node[],
+): Pick<ResolvedRx, "inPlace" | "network"> {
+  const inPlace = senders.filter(({ name }) => readsInPlace(node, name, transport));
+  return {
+    inPlace: inPlace.map(({ id, name }) => ({ id, name })),
+    network: inPlace.length === 0 || inPlace.length < senders.length,
+  };
+}
+
+function txOf({ name, entry, tx }: Node, model: Model): readonly ResolvedTx[] {
+  const receivers = nodesByTransport(model, "rx");
   const topics = new Map<string, ResolvedTxPartition[]>();
   for (const route of tx.all) {
     const { transport } = route;
@@ -227,7 +262,12 @@ function txOf({ entry, tx }: Node, model: Model): readonly ResolvedTx[] {
       ...transportOf(route, entry),
       asynchronous: look(transport, "AsynchronousRms").value,
       slowDisconnect: look(transport, "SlowReceiver").value === "disconnect",
-      receivers: receivers.get(transport) ?? [],
+      receivers: (receivers.get(transport) ?? []).map((receiver) => ({
+        id: receiver.id,
+        name: receiver.name,
+        shared: readsInPlace(receiver, name, transport),
+      })),
+      sharedMemory: look(transport, "UseSharedMemory").value,
     };
     const partitions = topics.get(route.topic);
     if (partitions === undefined) topics.set(route.topic, [partition]);
@@ -239,19 +279,20 @@ function txOf({ entry, tx }: Node, model: Model): readonly ResolvedTx[] {
   }));
 }
 
-/** Who receives a transport, in the order of `Contexts`. */
-function receiversOf(
+/** Who receives or sends a transport, in the order of `Contexts`. */
+function nodesByTransport(
   model: Model,
-): ReadonlyMap<Entry<"transport">, readonly ConfiguredReceiver[]> {
-  const receivers = new Map<Entry<"transport">, ConfiguredReceiver[]>();
-  for (const { id, name, rx } of model.nodes) {
-    for (const { transport } of rx.all) {
-      const others = receivers.get(transport);
-      if (others === undefined) receivers.set(transport, [{ id, name }]);
-      else others.push({ id, name });
+  side: "tx" | "rx",
+): ReadonlyMap<Entry<"transport">, readonly Node[]> {
+  const nodes = new Map<Entry<"transport">, Node[]>();
+  for (const node of model.nodes) {
+    for (const { transport } of node[side].all) {
+      const others = nodes.get(transport);
+      if (others === undefined) nodes.set(transport, [node]);
+      else others.push(node);
     }
   }
-  return receivers;
+  return nodes;
 }
 
 function transportOf(route: Route, context: Entry<"context">): ResolvedTransport {

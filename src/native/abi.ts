@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x65bb7140;
+export const ABI_HASH = 0x26c48998;
 
 /** Bounds and versions. */
 export const constants = {
@@ -109,6 +109,7 @@ export const Region = {
   DESCRIPTORS: 0,
   RECEIVE_LOG: 1,
   ARENA: 2,
+  SHARED: 16,
 } as const;
 export type Region = (typeof Region)[keyof typeof Region];
 
@@ -144,13 +145,15 @@ export const AckState = {
 export type AckState = (typeof AckState)[keyof typeof AckState];
 
 export const Descriptor = {
-  bytes: 24,
+  bytes: 32,
   fields: {
     offset8: { offset: 0, type: "u32" },
     length: { offset: 4, type: "u32" },
     stream: { offset: 8, type: "u32" },
     args: { offset: 12, type: "u32" },
     sqn: { offset: 16, type: "f64" },
+    header8: { offset: 24, type: "u32" },
+    region: { offset: 28, type: "u32" },
   },
 } as const;
 

@@ -7,7 +7,7 @@ export const descriptor = {
   bytes: Descriptor.bytes,
   words: Descriptor.bytes / 4,
   floats: Descriptor.bytes / 8,
-  /** Payload position in the receive log, in units of 8 bytes. */
+  /** Payload position in its region, in units of 8 bytes. */
   unit: Descriptor.fields.offset8.offset / 4,
   length: Descriptor.fields.length.offset / 4,
   stream: Descriptor.fields.stream.offset / 4,
@@ -15,9 +15,13 @@ export const descriptor = {
   args: Descriptor.fields.args.offset / 4,
   /** In floats. */
   sqn: Descriptor.fields.sqn.offset / 8,
+  /** Position of the record's header in the receive log, in units of 8 bytes. */
+  header: Descriptor.fields.header8.offset / 4,
+  /** 0: the payload is in the receive log; else the number of a window that is read in place. */
+  region: Descriptor.fields.region.offset / 4,
 } as const;
 
-/** A record's header, directly in front of the payload; in words. */
+/** A record's header; in words. */
 export const recordHeader = {
   bytes: RecordHeader.bytes,
   msgNo: RecordHeader.fields.msgNo.offset / 4,

@@ -7,13 +7,10 @@
  * and kept; nothing is mapped per message.
  */
 
-import { recordHeader } from "./layout.ts";
-
 const GIB = 2 ** 30;
 const WINDOW_BYTES = 2 * GIB;
 /** A position in units of 8 bytes shifted by this is its window's number. */
 const WINDOW_SHIFT = 27;
-const HEADER_UNITS = recordHeader.bytes / 8;
 
 /** One window: the memory, its 32-bit words, and where in the region it begins. */
 export interface Window {
@@ -34,10 +31,10 @@ export interface Region {
   view(unit: number, length: number): Uint8Array<ArrayBuffer>;
   /** The first window, for a region that is one array. */
   first(): Window;
-  /** The window in which the record header in front of the payload at `unit` begins. */
-  headerWindow(unit: number): Window;
-  /** The index, in that window's words, of the header in front of the payload at `unit`. */
-  headerIndex(unit: number): number;
+  /** The window in which what lies at `unit` begins. */
+  windowAt(unit: number): Window;
+  /** The index, in that window's words, of what lies at `unit`. */
+  wordAt(unit: number): number;
 }
 
 /** How memory at an address becomes an ArrayBuffer (see `NativeRuntime.map`). */
@@ -71,10 +68,7 @@ export function openRegion(map: MapMemory, address: number, length: number): Reg
       return new Uint8Array(memory, unit * 8 - base, bytes);
     },
     first: () => window(0),
-    headerWindow: (unit) => window((unit - HEADER_UNITS) >>> WINDOW_SHIFT),
-    headerIndex(unit) {
-      const header = unit - HEADER_UNITS;
-      return (header % (GIB / 8)) * 2;
-    },
+    windowAt: (unit) => window(unit >>> WINDOW_SHIFT),
+    wordAt: (unit) => (unit % (GIB / 8)) * 2,
   };
 }

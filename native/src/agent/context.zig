@@ -26,6 +26,8 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const transmitter_file = @import("transmitter.zig");
 const Transmitter = transmitter_file.Transmitter;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
+const Token = @import("token.zig").Token;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -44,6 +46,11 @@ pub const Context = struct {
     channels: []*TxChannel = &.{},
     transmitters: []Transmitter = &.{},
     rx: ?*RxAgent = null,
+    /// Who reads our windows in place, where somebody may.
+    shm_receivers: ?ShmReceivers = null,
+    shm_token: Token = .{},
+    /// Passes rings on to the receive agent's thread, where that sleeps on sockets.
+    relay: ?std.Thread = null,
     receive_region: ?region_file.Region = null,
     descriptor_region: ?region_file.Region = null,
     waiters: [2]?wait.Waiter = .{ null, null },
@@ -85,12 +92,30 @@ pub const Context = struct {
                 &.{ .tx, .rx },
         };
         for (roles, 0..) |role, i| {
+            const waiter = &self.waiters[i].?;
+            if (role == .tx or !self.reads_in_place()) continue;
+            waiter.bell = &self.rx.?.windows.?.file.view.page.bell;
+            var fds: [2]wait.PollFd = undefined;
+            if (self.poll_fds(role, &fds) == 1) continue;
+            waiter.is_relayed = true;
+            self.relay = try std.Thread.spawn(
+                .{ .stack_size = stack_bytes },
+                wait.Waiter.relay,
+                .{ waiter, &self.stopping },
+            );
+        }
+        for (roles, 0..) |role, i| {
             self.threads[i] = try std.Thread.spawn(
                 .{ .stack_size = stack_bytes },
                 run,
                 .{ self, role, &self.waiters[i].? },
             );
         }
+    }
+
+    fn reads_in_place(self: *const Context) bool {
+        const rx = self.rx orelse return false;
+        return rx.windows != null;
     }
 
     fn run(self: *Context, role: Role, waiter: *wait.Waiter) void {
@@ -133,12 +158,13 @@ pub const Context = struct {
         });
     }
 
-    fn poll_fds(self: *Context, role: Role, fds: *[fds_max]wait.PollFd) usize {
+    fn poll_fds(self: *Context, role: Role, fds: []wait.PollFd) usize {
         var n: usize = 1;
         const in = std.os.linux.POLL.IN;
         if (role != .rx) for (self.channels) |c| {
             if (n == fds.len) break;
-            fds[n] = .{ .fd = c.repair.fd, .events = in, .revents = 0 };
+            const repair = c.repair orelse continue;
+            fds[n] = .{ .fd = repair.fd, .events = in, .revents = 0 };
             n += 1;
         };
         if (role != .tx) if (self.rx) |rx| {
@@ -147,10 +173,10 @@ pub const Context = struct {
                 fds[n] = .{ .fd = s.socket.fd, .events = in, .revents = 0 };
                 n += 1;
             }
-            if (n < fds.len) {
-                fds[n] = .{ .fd = rx.control.fd, .events = in, .revents = 0 };
+            if (n < fds.len) if (rx.control) |control| {
+                fds[n] = .{ .fd = control.fd, .events = in, .revents = 0 };
                 n += 1;
-            }
+            };
         };
         return n;
     }
@@ -167,6 +193,10 @@ pub const Context = struct {
 
     fn step_tx(self: *Context, now_ns: u64) u32 {
         var work: u32 = 0;
+        if (self.shm_receivers) |*shm| if (self.shm_token.try_take()) {
+            defer self.shm_token.give();
+            shm.step(now_ns);
+        };
         for (self.channels) |c| {
             if (!c.token.try_take_unwanted()) {
                 work += 1;
@@ -221,6 +251,7 @@ pub const Context = struct {
             if (self.role != .rx) for (c.channels) |channel| {
                 if (channel.has_work()) return true;
             };
+            if (self.role != .tx) if (c.rx) |rx| if (rx.has_work()) return true;
             // Who sent in its own thread may have left heartbeats to this one.
             const fresh_ns = c.deadline(self.now_ns, self.role) orelse return false;
             return fresh_ns < self.deadline_ns orelse return true;
@@ -262,14 +293,34 @@ pub const Context = struct {
         const at = log.processed_next();
         if (processed > log.read_next() - at) return null;
         if (processed > 0) {
-            for (self.descriptors()[0..processed]) |*d| {
-                rx.delivered_next[d.stream] = log.header_of(d).msg_no + 1;
-            }
+            self.note_processed(rx, self.descriptors()[0..processed]);
             log.processed(at + processed);
         }
         _ = self.work_inline();
         if (log.read_next() != log.processed_next()) log.rewind();
         return log.fill(self.descriptors(), max);
+    }
+
+    /// Positions of streams move on; who is read in place is told, once for a run of messages.
+    fn note_processed(self: *Context, rx: *RxAgent, done: []const Descriptor) void {
+        _ = self;
+        for (done, 1..) |*d, next| {
+            const msg_next = rx.log.header_of(d).msg_no + 1;
+            rx.delivered_next[d.stream] = msg_next;
+            if (d.region == 0) continue;
+            if (next < done.len and done[next].stream == d.stream) continue;
+            const slot = rx.receiver.streams[d.stream].slot.?;
+            @atomicStore(u64, &slot.consumed, msg_next, .release);
+        }
+    }
+
+    /// Memory of a window that is read in place, by its number in descriptors.
+    pub fn shared_region(self: *Context, number: u32) ?[]const u8 {
+        const rx = self.rx orelse return null;
+        const windows = if (rx.windows) |*w| w else return null;
+        rx.token.take();
+        defer rx.token.give();
+        return windows.region(number);
     }
 
     /// JavaScript goes to sleep unless something waits for it.
@@ -387,6 +438,11 @@ pub const Context = struct {
     pub fn close(self: *Context) void {
         self.stopping.store(true, .release);
         for (&self.waiters) |*w| if (w.*) |*x| x.wake();
+        if (self.relay) |thread| {
+            wait.ring(&self.rx.?.windows.?.file.view.page.bell);
+            thread.join();
+        }
+        self.relay = null;
         for (&self.threads) |*t| {
             if (t.*) |thread| thread.join();
             t.* = null;
@@ -401,6 +457,7 @@ pub const Context = struct {
     /// Gives back what `start` has taken so far, in reverse order.
     pub fn release(self: *Context) void {
         const gpa = self.gpa;
+        if (self.shm_receivers) |*shm| shm.deinit();
         if (self.rx) |rx| {
             rx.deinit(gpa);
             rx.holding.deinit(gpa);

@@ -30,6 +30,9 @@ const Transmitter = @import("transmitter.zig").Transmitter;
 const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const Context = @import("context.zig").Context;
+const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
+const shm_windows = @import("shm_windows.zig");
+const frame_ring = @import("../window/frame_ring.zig");
 const Failure = udp.Failure;
 
 pub const StartError = error{ Argument, Socket, Shm, OutOfMemory, Native };
@@ -52,7 +55,10 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     };
     self.* = .{ .gpa = gpa, .parsed = parsed, .waker_id = r.waker_id, .wakers = r.wakers };
     errdefer self.close();
-    self.ip = address.resolve_local(self.o().ip, failure) catch return error.Socket;
+    // Where everything is read in place there may be no interface.
+    if (self.o().ip.len > 0) {
+        self.ip = address.resolve_local(self.o().ip, failure) catch return error.Socket;
+    }
     const count: usize = switch (self.o().threading) {
         .@"inline" => 0,
         .shared => 1,
@@ -159,6 +165,11 @@ fn start_tx(self: *Context, failure: *Failure) StartError!void {
         self.channels = channels[0..i];
     };
     try make_transmitters(self, store);
+    for (self.channels) |c| {
+        if (c.shm == null) continue;
+        self.shm_receivers = try .init(gpa, o.prefix, o.id, self.channels, failure);
+        break;
+    }
     if (o.usePreAllocate) return;
     self.prefault = .{ .store = store };
     self.prefault.?.start();
@@ -209,15 +220,14 @@ fn open_channel(
 ) StartError!*TxChannel {
     const gpa = self.gpa;
     const o = self.o();
-    const repair = try open_repair(self, p, failure);
-    errdefer udp.close(repair.fd);
-    _ = udp.set_ttl(repair.fd, o.ttl);
-    const outs = try open_outs(self, tx, p, failure);
+    const has_network = sends_to_network(p);
+    const repair = if (has_network) try open_repair(self, p, failure) else null;
+    errdefer if (repair) |r| udp.close(r.fd);
+    const outs = try open_outs(self, tx, p, has_network, failure);
     errdefer close_outs(gpa, outs);
     const now_ns = clock.monotonic_ns();
-    const configured = try gpa.alloc(peers.Configured, p.receivers.len);
+    const configured = try configured_of(gpa, p);
     defer gpa.free(configured);
-    for (p.receivers, configured) |r, *c| c.* = .{ .id = r.id, .name = r.name };
     const key = try group_key(p.groupKey, failure);
     const c = try gpa.create(TxChannel);
     errdefer gpa.destroy(c);
@@ -228,7 +238,9 @@ fn open_channel(
         .tx_arg = tx.txArg,
         .name = o.name,
         .sizes = .init(p.mtu, key != null),
-        .is_multicast = outs[0].destination.is_multicast(),
+        .is_multicast = has_network and outs[0].destination.is_multicast(),
+        .has_network = has_network,
+        .shared_memory = p.sharedMemory,
         .window_datagrams = o.sendWindowSize,
         .max_cache_messages = o.maxCacheMsgCount,
         .heartbeat_interval_ns = p.heartbeatIntervalMs * clock.ns_per_ms,
@@ -239,17 +251,23 @@ fn open_channel(
         .start_timeout_ns = o.startTimeoutMs * clock.ns_per_ms,
         .configured = configured,
         .group_key = key,
-        .repair_address = repair.address,
+        .repair_address = if (repair) |r| r.address else memory_only,
         .connection = connection_id(open.window.connection_id()),
         .seed = random_seed(p.transportId),
     }, &open.window, pool, now_ns);
     errdefer sender.deinit(gpa);
+    const shm: ?ShmPeers = if (p.sharedMemory)
+        try .init(gpa, &open.window, pool, open.ring(), wait.ring)
+    else
+        null;
     c.* = .{
         .partition = p.partitionNo,
         .transport = p.transportId,
         .asynchronous = p.asynchronous,
         .window = &open.window,
         .sender = sender,
+        .shm = shm,
+        .on_network = .init(sender.network_on),
         .outs = outs,
         .repair = repair,
         .injector = try make_injector(self, p.transportId),
@@ -259,23 +277,47 @@ fn open_channel(
     };
     try c.init_buffers(gpa);
     c.sender.settle();
+    if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;
+}
+
+fn configured_of(
+    gpa: std.mem.Allocator,
+    p: *const options_file.TxPartition,
+) error{OutOfMemory}![]peers.Configured {
+    const configured = try gpa.alloc(peers.Configured, p.receivers.len);
+    for (p.receivers, configured) |r, *c| {
+        c.* = .{ .id = r.id, .name = r.name, .shared = r.shared };
+    }
+    return configured;
+}
+
+/// SYN names an address to answer to. Who hears it through memory answers there and uses none.
+const memory_only: udp.Address = .init(address.parse_ip("127.0.0.1") orelse unreachable, 1);
+
+/// Where all receivers read in place there is nothing to do with the network.
+fn sends_to_network(p: *const options_file.TxPartition) bool {
+    if (p.addrs.len == 0) return false;
+    if (!p.sharedMemory or p.receivers.len == 0) return true;
+    for (p.receivers) |r| if (!r.shared) return true;
+    return false;
 }
 
 fn open_outs(
     self: *Context,
     tx: *const options_file.Tx,
     p: *const options_file.TxPartition,
+    has_network: bool,
     failure: *Failure,
 ) StartError![]udp.Sender {
-    const outs = try self.gpa.alloc(udp.Sender, p.addrs.len);
+    const outs = try self.gpa.alloc(udp.Sender, if (has_network) p.addrs.len else 0);
     var opened: usize = 0;
     errdefer {
         for (outs[0..opened]) |s| udp.close(s.fd);
         self.gpa.free(outs);
     }
-    for (p.addrs, outs) |text, *out| {
+    if (has_network) for (p.addrs, outs) |text, *out| {
         const ip = address.parse_ip(text) orelse {
             failure.set("Addr \"{s}\" of topic {s} is not an IPv4 address", .{ text, tx.topic });
             return error.Socket;
@@ -287,7 +329,7 @@ fn open_outs(
             .mc_loop = self.o().mcLoop,
         }, failure) catch return error.Socket;
         opened += 1;
-    }
+    };
     return outs;
 }
 
@@ -318,18 +360,21 @@ fn open_repair(
     self: *Context,
     p: *const options_file.TxPartition,
     failure: *Failure,
-) StartError!udp.Endpoint {
+) StartError!?udp.Endpoint {
     const o = self.o();
     if (p.repairFd >= 0) {
         // The caller's stays the caller's: a start that fails may be tried again with it.
         const copy = udp.duplicate(p.repairFd, failure) catch return error.Socket;
+        _ = udp.set_ttl(copy, o.ttl);
         return .{ .fd = copy, .address = .init(self.ip, o.repairPort) };
     }
     const opened = if (o.repairPort != 0)
         udp.open_repair_fixed(self.ip, o.repairPort, failure)
     else
         udp.open_repair(self.ip, o.repairPortStart, o.repairPortEnd, failure);
-    return opened catch error.Socket;
+    const endpoint = opened catch return error.Socket;
+    _ = udp.set_ttl(endpoint.fd, o.ttl);
+    return endpoint;
 }
 
 // -------------------------------------------------------------------- receiving
@@ -343,9 +388,12 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         for (sockets) |s| udp.close(s.socket.fd);
         gpa.free(sockets);
     }
-    const control = udp.open_control(self.ip, failure) catch return error.Socket;
-    errdefer udp.close(control.fd);
-    _ = udp.set_ttl(control.fd, o.ttl);
+    const control: ?udp.Endpoint = if (sockets.len > 0)
+        udp.open_control(self.ip, failure) catch return error.Socket
+    else
+        null;
+    errdefer if (control) |c| udp.close(c.fd);
+    if (control) |c| _ = udp.set_ttl(c.fd, o.ttl);
 
     const pool = try gpa.create(ChunkPool);
     errdefer gpa.destroy(pool);
@@ -389,8 +437,36 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     };
     try rx.init_buffers(gpa);
     rx.receiver.settle();
+    try start_windows(self, rx, failure);
     tell_sockets(self, rx);
     self.rx = rx;
+}
+
+/// Windows that are read in place.
+fn start_windows(self: *Context, rx: *RxAgent, failure: *Failure) StartError!void {
+    const o = self.o();
+    var wishes: std.ArrayList(shm_windows.Wish) = .empty;
+    const arena = self.parsed.arena.allocator();
+    for (o.rx) |*r| for (r.inPlace) |p| try wishes.append(arena, .{
+        .context = p.name,
+        .source = p.id,
+        .topic = r.topic,
+        .partition = r.partitionNo,
+        .transport = r.transportId,
+    });
+    if (wishes.items.len == 0) return;
+    const strategy = wait.Strategy.parse(o.waitStrategy).?;
+    const never_sleeps = self.is_inline() or strategy == .spin or strategy == .yield;
+    rx.windows = try .init(self.gpa, .{
+        .prefix = o.prefix,
+        .context = o.name,
+        .context_id = o.id,
+        .sleeps = !never_sleeps,
+        .populate = o.usePreAllocate,
+        .wishes = wishes.items,
+    }, failure);
+    rx.receiver.slots = rx.windows.?.slots;
+    rx.frames = .init(rx.windows.?.file.view.ring);
 }
 
 /// Region of the receive log, and the one of the descriptors beside it.
@@ -425,9 +501,14 @@ fn describe_channels(
     for (self.o().rx, channels) |r, *c| {
         const key = try group_key(r.groupKey, failure);
         datagram_bytes = @min(datagram_bytes, frame.Sizes.init(r.mtu, key != null).datagram_bytes);
+        const in_place = try self.parsed.arena.allocator().alloc(u16, r.inPlace.len);
+        for (r.inPlace, in_place) |p, *id| id.* = p.id;
+        const is_multicast = r.addrs.len > 0 and
+            address.is_multicast_ip(address.parse_ip(r.addrs[0]).?);
         c.* = .{
             .transport = r.transportId,
-            .is_multicast = address.is_multicast_ip(address.parse_ip(r.addrs[0]).?),
+            .is_multicast = is_multicast,
+            .in_place = in_place,
             .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,
             .ack_interval_ns = r.ackIntervalMs * clock.ns_per_ms,
             .group_key = key,
@@ -462,6 +543,12 @@ fn open_sockets(self: *Context, failure: *Failure) StartError![]rx_file.DataSock
     }
     const buffer_bytes: u32 = @intCast(@min(self.o().socketBufferBytes, std.math.maxInt(i32) / 2));
     for (self.o().rx) |*r| {
+        if (!r.network or r.addrs.len == 0) {
+            if (r.inPlace.len > 0) continue;
+            failure.set("topic {s}, partition {d} has no Addr, and no context of ShmContext " ++
+                "sends it", .{ r.topic, r.partitionNo });
+            return error.Argument;
+        }
         const at: udp.Address = .init(try own_address(self, r, failure), r.port);
         const known = for (list.items) |s| {
             if (s.socket.address.eql(at)) break true;

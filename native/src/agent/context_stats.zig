@@ -18,7 +18,12 @@ const ns_per_ms = clock.ns_per_ms;
 
 pub fn write(self: *Context, buffer: []u8) usize {
     var w: snapshot.Writer = .{ .buffer = buffer };
-    for (self.channels) |c| c.token.take();
+    for (self.channels) |c| {
+        c.token.take();
+        const shm = if (c.shm) |*shm| shm else continue;
+        shm.collect(clock.monotonic_ns(), &c.sender);
+        c.sender.tell_in_place();
+    }
     defer for (self.channels) |c| c.token.give();
     if (self.rx) |rx| rx.token.take();
     defer if (self.rx) |rx| rx.token.give();
@@ -186,7 +191,7 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         },
         .ip = s.repair.ip,
         .port = s.repair.port,
-        .is_mandatory_acker = 0,
+        .is_mandatory_acker = @intFromBool(s.slot != null),
         .next_frag_no = s.next.frag,
         .max_frag_no = if (highest.frag > 0) highest.frag - 1 else 0,
         .max_frag_no_nak = s.nak_end.frag,

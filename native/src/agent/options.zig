@@ -3,7 +3,10 @@
 
 const std = @import("std");
 
-pub const Receiver = struct { id: u16, name: []const u8 };
+/// `shared`: reads the window in place.
+pub const Receiver = struct { id: u16, name: []const u8, shared: bool = false };
+/// A context whose window of the transport is read in place.
+pub const InPlace = struct { id: u16, name: []const u8 };
 
 pub const TxPartition = struct {
     transportId: u16,
@@ -23,6 +26,8 @@ pub const TxPartition = struct {
     /// Socket that `createTransmitter` bound for a fixed `RepairPort`, or -1.
     repairFd: i32,
     receivers: []const Receiver,
+    /// Receivers on this machine may read the window in place.
+    sharedMemory: bool = false,
 };
 
 pub const Tx = struct {
@@ -44,6 +49,9 @@ pub const Rx = struct {
     ackIntervalMs: u64,
     ackTimeoutMs: u64,
     groupKey: []const u8,
+    inPlace: []const InPlace = &.{},
+    /// Somebody else sends it too, or may.
+    network: bool = true,
 };
 
 pub const Threading = enum { shared, dedicated, @"inline" };

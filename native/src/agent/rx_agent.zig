@@ -13,6 +13,9 @@ const loss = @import("../repair/loss_detector.zig");
 const Receiver = @import("../session/receiver.zig").Receiver;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
+const ShmWindows = @import("shm_windows.zig").ShmWindows;
+const session_limits = @import("../session/limits.zig");
+const frame_ring = @import("../window/frame_ring.zig");
 
 const receives_per_step = 8;
 const sends_per_step = 64;
@@ -34,7 +37,11 @@ pub const RxAgent = struct {
     log: *Log,
     holding: *loss.HoldingPool,
     sockets: []DataSocket,
-    control: udp.Endpoint,
+    /// None where everything is read in place.
+    control: ?udp.Endpoint,
+    /// Windows of others that are read in place (`ShmContext`).
+    windows: ?ShmWindows = null,
+    frames: frame_ring.Writer = undefined,
     injector: ?Injector,
     buffer: []align(8) u8,
     image: []align(8) u8,
@@ -42,6 +49,7 @@ pub const RxAgent = struct {
     delivered_next: []u64 = &.{},
     control_due_ns: u64 = 0,
     first_socket: u32 = 0,
+    first_window: u32 = 0,
     received_bytes: u64 = 0,
     sent_datagrams: u64 = 0,
     sent_bytes: u64 = 0,
@@ -59,9 +67,10 @@ pub const RxAgent = struct {
 
     pub fn deinit(self: *RxAgent, gpa: std.mem.Allocator) void {
         for (self.sockets) |s| udp.close(s.socket.fd);
-        udp.close(self.control.fd);
+        if (self.control) |c| udp.close(c.fd);
         if (self.injector) |*i| i.deinit(gpa);
         self.receiver.deinit(gpa);
+        if (self.windows) |*w| w.deinit();
         gpa.free(self.sockets);
         gpa.free(self.buffer);
         gpa.free(self.image);
@@ -80,8 +89,9 @@ pub const RxAgent = struct {
         self.first_socket = (self.first_socket + 1) % @max(1, count);
         if (now_ns >= self.control_due_ns) {
             self.control_due_ns = now_ns + control_every_ns;
-            work += self.receive(now_ns, self.control.fd);
+            if (self.control) |c| work += self.receive(now_ns, c.fd);
         }
+        if (self.windows) |*w| work += self.read_windows(now_ns, w);
         if (self.injector) |*inj| {
             const n = inj.release(now_ns, self, deliver);
             if (n > 0) self.log.publish();
@@ -90,6 +100,25 @@ pub const RxAgent = struct {
         if (now_ns >= self.drops_due_ns) self.look_at_drops(now_ns);
         self.receiver.tick(now_ns);
         return work + self.flush(now_ns);
+    }
+
+    fn read_windows(self: *RxAgent, now_ns: u64, w: *ShmWindows) u32 {
+        w.look(now_ns);
+        var work: u32 = 0;
+        const count: u32 = @intCast(w.sources.len);
+        for (0..count) |i| {
+            const place = (self.first_window + @as(u32, @intCast(i))) % count;
+            work += w.sources[place].step(now_ns, &self.receiver, place);
+        }
+        self.first_window = (self.first_window + 1) % count;
+        return work;
+    }
+
+    /// For a thread that is about to sleep: a window has something. Any thread (racy).
+    pub fn has_work(self: *RxAgent) bool {
+        const w = if (self.windows) |*w| w else return false;
+        for (w.sources) |*source| if (source.has_work(&self.receiver)) return true;
+        return false;
     }
 
     fn receive(self: *RxAgent, now_ns: u64, fd: i32) u32 {
@@ -114,7 +143,11 @@ pub const RxAgent = struct {
         var n: u32 = 0;
         while (n < sends_per_step) : (n += 1) {
             const run = self.receiver.poll_send(now_ns, self.image) orelse break;
-            const r = udp.send_to(self.control.fd, run.to.?, self.image[0..run.bytes]);
+            if (run.to.?.ip == 0) {
+                self.frames.write(self.image[0..run.bytes]);
+                continue;
+            }
+            const r = udp.send_to(self.control.?.fd, run.to.?, self.image[0..run.bytes]);
             // An ACK or NAK that the kernel refuses comes again by its timer.
             if (r.lost_datagrams > 0) {
                 self.send_failures += r.lost_datagrams;
@@ -151,6 +184,13 @@ pub const RxAgent = struct {
     pub fn next_deadline_ns(self: *RxAgent, now_ns: u64) u64 {
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
+        if (self.windows) |*w| {
+            if (w.is_waiting()) at = @min(at, now_ns + session_limits.shm_look_ns);
+            for (w.sources) |*source| {
+                if (!source.is_stalled(&self.receiver)) continue;
+                at = @min(at, now_ns + session_limits.shm_look_soon_ns);
+            }
+        }
         return at;
     }
 };

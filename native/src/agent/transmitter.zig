@@ -100,7 +100,7 @@ pub const Transmitter = struct {
         for (self.siblings) |c| {
             c.token.take();
             defer c.token.give();
-            while (c.sender.make_room(clock.monotonic_ns())) {
+            while (c.make_room(clock.monotonic_ns())) {
                 if (bump.alloc(bytes, 8)) |offset| return offset;
             }
         }
@@ -267,12 +267,16 @@ pub const Transmitter = struct {
         if (!c.window.ring_full()) return true;
         c.token.take();
         defer c.token.give();
-        _ = c.sender.make_room(clock.monotonic_ns());
+        _ = c.make_room(clock.monotonic_ns());
         return !c.window.ring_full();
     }
 
     /// The message is in the window: sees to it that it leaves.
     fn tell(self: *Transmitter, c: *TxChannel) void {
+        if (c.shm) |*shm| {
+            shm.wake();
+            if (!c.on_network.load(.monotonic)) return;
+        }
         if (c.asynchronous) return self.wake();
         self.send_now(c);
     }

@@ -10,6 +10,8 @@ const udp = @import("../transport/udp.zig");
 const clock = @import("clock.zig");
 const Address = udp.Address;
 const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
+const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
+const session_limits = @import("../session/limits.zig");
 const Sender = @import("../session/sender.zig").Sender;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
@@ -30,9 +32,13 @@ pub const TxChannel = struct {
     asynchronous: bool,
     window: *SendingWindow,
     sender: Sender,
-    /// One for a group, one for each address of a list.
+    /// Receivers on this machine that read the window in place (`UseSharedMemory`).
+    shm: ?ShmPeers = null,
+    /// Datagrams are wanted too; without `shm` always. What the producer knows of it.
+    on_network: std.atomic.Value(bool) = .init(true),
+    /// One for a group, one for each address of a list; none where there is no network.
     outs: []udp.Sender,
-    repair: udp.Endpoint,
+    repair: ?udp.Endpoint,
     injector: ?Injector,
     image: []align(8) u8,
     buffer: []align(8) u8,
@@ -42,6 +48,8 @@ pub const TxChannel = struct {
     pending_to: ?Address = null,
     pending_done: []u32,
     want_ack: std.atomic.Value(bool) = .init(false),
+    /// Somebody in JavaScript waits for acknowledgements or connections.
+    awaited: std.atomic.Value(bool) = .init(false),
     /// Set by the producer, read by the agent: the send flag of messages to come.
     send_flag: std.atomic.Value(bool) = .init(true),
     receive_due_ns: u64 = 0,
@@ -62,8 +70,9 @@ pub const TxChannel = struct {
 
     pub fn deinit(self: *TxChannel, gpa: std.mem.Allocator) void {
         for (self.outs) |o| udp.close(o.fd);
-        udp.close(self.repair.fd);
+        if (self.repair) |r| udp.close(r.fd);
         if (self.injector) |*i| i.deinit(gpa);
+        if (self.shm) |*shm| shm.deinit(gpa);
         self.sender.deinit(gpa);
         gpa.free(self.outs);
         gpa.free(self.image);
@@ -76,25 +85,37 @@ pub const TxChannel = struct {
         var work: u32 = 0;
         if (now_ns >= self.receive_due_ns or self.sender.credit() == 0) {
             self.receive_due_ns = now_ns + receive_every_ns;
-            work += self.receive(now_ns);
+            if (self.repair) |r| work += self.receive(now_ns, r.fd);
+            if (self.shm) |*shm| work += shm.poll(now_ns, &self.sender);
         }
         self.sender.send_flag = self.send_flag.load(.monotonic);
         if (self.want_ack.load(.monotonic)) {
             self.want_ack.store(false, .monotonic);
-            self.sender.want_ack(now_ns);
+            if (self.sender.network_on) self.sender.want_ack(now_ns);
+            if (self.shm) |*shm| shm.collect(now_ns, &self.sender);
         }
         if (now_ns >= self.tick_due_ns or now_ns >= self.sender.next_deadline_ns(now_ns)) {
             self.tick_due_ns = now_ns + tick_every_ns;
+            if (self.shm) |*shm| shm.collect(now_ns, &self.sender);
             self.sender.tick(now_ns);
+            self.on_network.store(self.sender.network_on, .monotonic);
         }
         work += self.flush(now_ns);
         return work;
     }
 
-    fn receive(self: *TxChannel, now_ns: u64) u32 {
+    /// The producer found no room. True when something was freed.
+    pub fn make_room(self: *TxChannel, now_ns: u64) bool {
+        if (self.sender.make_room(now_ns)) return true;
+        const shm = if (self.shm) |*shm| shm else return false;
+        shm.collect(now_ns, &self.sender);
+        return self.sender.make_room(now_ns);
+    }
+
+    fn receive(self: *TxChannel, now_ns: u64, fd: i32) u32 {
         var n: u32 = 0;
         while (n < receives_per_step) : (n += 1) {
-            const got = udp.recv_from(self.repair.fd, self.buffer) orelse break;
+            const got = udp.recv_from(fd, self.buffer) orelse break;
             self.received_datagrams += 1;
             self.received_bytes += got.len;
             const bytes: []align(8) u8 = self.buffer[0..got.len];
@@ -116,6 +137,11 @@ pub const TxChannel = struct {
         if (self.pending_bytes > 0 and !self.transmit(now_ns)) return 0;
         while (n < runs_per_step) : (n += 1) {
             const run = self.sender.poll_send(now_ns, self.image) orelse break;
+            if (self.shm) |*shm| {
+                const for_memory = if (run.to) |to| to.ip == 0 else !run.is_data;
+                if (for_memory) shm.send(self.image[0..run.bytes]);
+                if (self.outs.len == 0 or for_memory and run.to != null) continue;
+            }
             self.pending_bytes = run.bytes;
             self.pending_segment_bytes = run.segment_bytes;
             self.pending_to = run.to;
@@ -150,7 +176,7 @@ pub const TxChannel = struct {
         var at: usize = self.pending_done[0];
         while (at < bytes.len) {
             const end = @min(bytes.len, at + self.pending_segment_bytes);
-            const r = udp.send_to(self.repair.fd, to, bytes[at..end]);
+            const r = udp.send_to(self.repair.?.fd, to, bytes[at..end]);
             self.note(now_ns, &r);
             if (r.would_block) {
                 self.pending_done[0] = @intCast(at);
@@ -186,6 +212,7 @@ pub const TxChannel = struct {
     /// for sleeping).
     pub fn has_work(self: *TxChannel) bool {
         if (self.want_ack.load(.monotonic)) return true;
+        if (self.shm) |*shm| if (shm.has_frame()) return true;
         return self.sender.has_new_data() and self.pending_bytes == 0;
     }
 
@@ -193,8 +220,15 @@ pub const TxChannel = struct {
         // A socket without room: the kernel frees it soon; there is no event worth waiting for.
         if (self.pending_bytes > 0) return now_ns + 50 * clock.ns_per_us;
         var at = self.sender.next_deadline_ns(now_ns);
+        // Who reads in place writes to memory, which wakes nobody here.
+        if (self.shm != null) at = @min(at, now_ns + self.look_ns());
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         return at;
+    }
+
+    fn look_ns(self: *const TxChannel) u64 {
+        const is_awaited = self.awaited.load(.monotonic) or self.sender.peers.connected == 0;
+        return if (is_awaited) session_limits.shm_look_soon_ns else session_limits.shm_look_ns;
     }
 
     /// After a step: did anything change that a waiter in JavaScript cares for?

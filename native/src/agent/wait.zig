@@ -21,6 +21,7 @@ pub const Failure = failure_module.Failure;
 pub const PollFd = linux.pollfd;
 const errno_of = failure_module.errno_of;
 const assert = @import("../assert.zig").assert;
+const Bell = @import("../window/node.zig").Bell;
 
 pub const Strategy = enum {
     spin,
@@ -62,6 +63,10 @@ pub const Waiter = struct {
     wakes: std.atomic.Value(u64) = .init(0),
     /// While it sleeps: until when, unless it is woken.
     until_ns: std.atomic.Value(u64) = .init(0),
+    /// Where other processes see that the agent sleeps, and wake it (`ring`). Null: none do.
+    bell: ?*Bell = null,
+    /// The agent sleeps on sockets, and `relay` passes rings on.
+    is_relayed: bool = false,
     /// 1 while the agent sleeps or is about to. A line of its own: producers read it often.
     sleeping: std.atomic.Value(u32) align(64) = .init(0),
 
@@ -115,13 +120,31 @@ pub const Waiter = struct {
         }
         if (deadline_ns) |deadline| if (deadline <= now_ns) return .stayed;
         self.until_ns.store(deadline_ns orelse std.math.maxInt(u64), .monotonic);
+        // Read before the flag is set: a ring from then on ends the sleep.
+        const rings = if (self.bell) |b| @atomicLoad(u32, &b.rings, .acquire) else 0;
         self.sleeping.store(1, .seq_cst);
+        if (self.bell) |b| @atomicStore(u32, &b.sleeping, 1, .seq_cst);
         barrier.full(); // `has_work` must not read before the flag is seen.
-        if (has_work(context)) {
-            self.sleeping.store(0, .monotonic);
-            return .stayed;
-        }
+        const stays = has_work(context);
+        defer self.rise();
+        if (stays) return .stayed;
+        if (!self.is_relayed) if (self.bell) |b| return self.sleep_on_bell(b, rings, deadline_ns);
         return self.sleep(fds, deadline_ns);
+    }
+
+    fn rise(self: *Waiter) void {
+        self.sleeping.store(0, .monotonic);
+        if (self.bell) |b| @atomicStore(u32, &b.sleeping, 0, .monotonic);
+    }
+
+    /// Without sockets there is only the bell to wait for.
+    fn sleep_on_bell(self: *Waiter, bell: *Bell, rings: u32, deadline_ns: ?u64) Idled {
+        self.sleeps += 1;
+        const wait_ns = if (deadline_ns) |deadline|
+            @min(deadline -| clock.monotonic_ns(), sleep_ns_max)
+        else
+            sleep_ns_max;
+        return if (wait_for_ring(bell, rings, wait_ns)) .woken else .slept;
     }
 
     fn sleep(self: *Waiter, fds: []PollFd, deadline_ns: ?u64) Idled {
@@ -138,7 +161,6 @@ pub const Waiter = struct {
             .nsec = @intCast(wait_ns % clock.ns_per_s),
         };
         const result = linux.ppoll(fds.ptr, @intCast(fds.len), &timeout, null);
-        self.sleeping.store(0, .monotonic);
         if (errno_of(result) != 0) {
             // Interrupted by a signal: `revents` were not written.
             for (fds) |*fd| fd.revents = 0;
@@ -178,6 +200,22 @@ pub const Waiter = struct {
         const result = linux.write(self.event_fd, std.mem.asBytes(&one), @sizeOf(u64));
         assert(errno_of(result) != @backingInt(linux.E.BADF));
         _ = self.wakes.fetchAdd(1, .monotonic);
+        if (self.is_relayed) return;
+        if (self.bell) |b| ring(b);
+    }
+
+    /// Passes rings on to a thread that sleeps on sockets, until `stopping`. A thread of its own.
+    pub fn relay(self: *Waiter, stopping: *const std.atomic.Value(bool)) void {
+        const bell = self.bell.?;
+        var rings = @atomicLoad(u32, &bell.rings, .acquire);
+        while (!stopping.load(.acquire)) {
+            _ = wait_for_ring(bell, rings, sleep_ns_max);
+            const now = @atomicLoad(u32, &bell.rings, .acquire);
+            if (now == rings) continue;
+            rings = now;
+            const one: u64 = 1;
+            _ = linux.write(self.event_fd, std.mem.asBytes(&one), @sizeOf(u64));
+        }
     }
 
     fn pause() Idled {
@@ -190,6 +228,24 @@ pub const Waiter = struct {
         return .stayed;
     }
 };
+
+/// Wakes the owner of a bell, in whatever process. For who took `sleeping` back to 0.
+pub fn ring(bell: *Bell) void {
+    _ = @atomicRmw(u32, &bell.rings, .Add, 1, .release);
+    const op: linux.FUTEX_OP = .{ .cmd = .WAKE, .private = false };
+    _ = linux.futex_3arg(&bell.rings, op, 1);
+}
+
+/// True when somebody rang since `rings` was read.
+fn wait_for_ring(bell: *Bell, rings: u32, wait_ns: u64) bool {
+    const timeout: linux.timespec = .{
+        .sec = @intCast(wait_ns / clock.ns_per_s),
+        .nsec = @intCast(wait_ns % clock.ns_per_s),
+    };
+    const op: linux.FUTEX_OP = .{ .cmd = .WAIT, .private = false };
+    const result = linux.futex_4arg(&bell.rings, op, rings, &timeout);
+    return errno_of(result) != @backingInt(linux.E.TIMEDOUT);
+}
 
 const expect = std.testing.expect;
 const expectEqual = std.testing.expectEqual;
@@ -310,6 +366,45 @@ const Handover = struct {
         return self;
     }
 };
+
+test "a bell ends a sleep, by itself or through the relay" {
+    var bell: Bell = std.mem.zeroes(Bell);
+    var failure: Failure = .{};
+    var waiter: Waiter = try .init(.block, &failure);
+    defer waiter.deinit();
+    waiter.bell = &bell;
+    const Ringer = struct {
+        fn run(b: *Bell) void {
+            while (@atomicRmw(u32, &b.sleeping, .Xchg, 0, .seq_cst) == 0) _ = linux.sched_yield();
+            ring(b);
+        }
+    };
+    var pair: [2]i32 = undefined;
+    const kind = linux.SOCK.STREAM | linux.SOCK.CLOEXEC;
+    try expectEqual(@as(u16, 0), errno_of(linux.socketpair(linux.AF.UNIX, kind, 0, &pair)));
+    defer for (pair) |fd| {
+        _ = linux.close(fd);
+    };
+    var fds: [2]PollFd = .{ undefined, .{ .fd = pair[0], .events = linux.POLL.IN } };
+    for (1..3) |sockets| {
+        var stopping: std.atomic.Value(bool) = .init(false);
+        waiter.is_relayed = sockets == 2;
+        const relay: ?std.Thread = if (waiter.is_relayed)
+            try std.Thread.spawn(.{}, Waiter.relay, .{ &waiter, &stopping })
+        else
+            null;
+        for (0..200) |_| {
+            const ringer = try std.Thread.spawn(.{}, Ringer.run, .{&bell});
+            const deadline = clock.monotonic_ns() + 20 * clock.ns_per_s;
+            try expectEqual(.woken, waiter.idle(0, fds[0..sockets], deadline, {}, nothing));
+            ringer.join();
+            try expectEqual(0, bell.sleeping);
+        }
+        stopping.store(true, .release);
+        ring(&bell);
+        if (relay) |thread| thread.join();
+    }
+}
 
 test "no wake-up is lost between two threads" {
     try expectEqual(@as(u32, 0), (try Handover.run(.block)).overslept);

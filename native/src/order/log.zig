@@ -129,6 +129,22 @@ pub const Log = struct {
         return sqn;
     }
 
+    /// Appends a message whose payload stays where its sender wrote it, and gives its place.
+    pub fn append_reference(
+        self: *Log,
+        meta: Meta,
+        reference: record.Reference,
+    ) error{NoMemory}!u64 {
+        const bytes = record.in_place_bytes;
+        if (bytes > self.end - self.at and !self.open_segment()) return error.NoMemory;
+        const sqn = self.next_sqn;
+        self.header_at(self.at).* = make_header(meta, record.length_in_place, sqn);
+        self.reference_at(self.at).* = reference;
+        self.at += bytes;
+        self.next_sqn = sqn + 1;
+        return sqn;
+    }
+
     /// Memory of its own for a message of `length` bytes; null when there is no room now.
     /// `length` is at most `payload_bytes_max`.
     pub fn reserve(self: *Log, length: u32) ?Extent {
@@ -199,12 +215,21 @@ pub const Log = struct {
             const offset = self.read_record();
             const header = self.header_at(offset);
             assert(header.sqn + 1 == self.read.sqn);
-            descriptor.* = .{
+            const here: record.Reference = .{
                 .offset8 = @intCast((offset + record.header_bytes) >> 3),
                 .length = header.length,
+                .region = 0,
+            };
+            const is_in_place = header.length == record.length_in_place;
+            const at = if (is_in_place) self.reference_at(offset).* else here;
+            descriptor.* = .{
+                .offset8 = at.offset8,
+                .length = at.length,
                 .stream = header.stream,
                 .args = @as(u32, header.tx_arg) << 16 | header.msg_arg,
                 .sqn = @floatFromInt(header.sqn),
+                .header8 = @intCast(offset >> 3),
+                .region = at.region,
             };
         }
         return wanted;
@@ -258,11 +283,12 @@ pub const Log = struct {
 
     /// Header of a record whose payload a descriptor names.
     pub fn header_of(self: *const Log, descriptor: *const Descriptor) *const RecordHeader {
-        return self.header_at(@as(u64, descriptor.offset8) * 8 - record.header_bytes);
+        return self.header_at(@as(u64, descriptor.header8) * 8);
     }
 
-    /// Payload of a descriptor.
+    /// Payload of a descriptor whose payload is in the log.
     pub fn payload_of(self: *const Log, descriptor: *const Descriptor) []const u8 {
+        assert(descriptor.region == 0);
         return self.pool.slice(@as(u64, descriptor.offset8) * 8, descriptor.length);
     }
 
@@ -369,10 +395,11 @@ pub const Log = struct {
         const offset = position.offset;
         const header = self.header_at(offset);
         assert(header.sqn == position.sqn);
-        const bytes = if (header.length == record.length_reference)
-            record.header_bytes
-        else
-            record.record_bytes(header.length);
+        const bytes = switch (header.length) {
+            record.length_reference => record.header_bytes,
+            record.length_in_place => record.in_place_bytes,
+            else => record.record_bytes(header.length),
+        };
         position.offset += bytes;
         position.sqn += 1;
         assert(position.offset <= position.end);
@@ -396,6 +423,11 @@ pub const Log = struct {
     }
 
     // ---- both
+
+    inline fn reference_at(self: *const Log, offset: u64) *record.Reference {
+        assert(offset + record.in_place_bytes <= self.pool.bytes);
+        return @ptrCast(@alignCast(self.pool.base + offset + record.header_bytes));
+    }
 
     inline fn header_at(self: *const Log, offset: u64) *RecordHeader {
         assert(offset < self.pool.bytes);

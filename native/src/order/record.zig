@@ -11,7 +11,8 @@
 //!   * `length_end`: nothing more in this segment, the order goes on in the next one (only its
 //!     first four bytes are written; where a segment is full to the last byte there is no mark);
 //!   * `length_reference`: the record with this place in the order lies in memory of its own,
-//!     because it was assembled there (large messages); `msg_no` holds its offset in the region.
+//!     because it was assembled there (large messages); `msg_no` holds its offset in the region;
+//!   * `length_in_place`: the payload lies in its sender's memory; a `Reference` follows.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -36,10 +37,22 @@ pub const RecordHeader = extern struct {
 
 pub const length_end: u32 = std.math.maxInt(u32);
 pub const length_reference: u32 = std.math.maxInt(u32) - 1;
+pub const length_in_place: u32 = std.math.maxInt(u32) - 2;
+
+/// Where a payload lies that is read in place.
+pub const Reference = extern struct {
+    /// Offset of the payload in that region, in units of 8 bytes.
+    offset8: u32,
+    /// Bytes of payload.
+    length: u32,
+    /// Number of the mapping, from 1; 0 is the receive log itself.
+    region: u32,
+    reserved: u32 = 0,
+};
 
 /// One message of a batch, in memory that native code owns and JavaScript reads.
 pub const Descriptor = extern struct {
-    /// Offset of the payload in the region, in units of 8 bytes.
+    /// Offset of the payload in its region, in units of 8 bytes.
     offset8: u32,
     /// Bytes of payload.
     length: u32,
@@ -48,6 +61,10 @@ pub const Descriptor = extern struct {
     args: u32,
     /// Exact: sqns stay below 2^53.
     sqn: f64,
+    /// Offset of the record's header in the receive log, in units of 8 bytes.
+    header8: u32,
+    /// Which mapping holds the payload: 0, the receive log; others, windows that are read in place.
+    region: u32,
 };
 
 /// What the appender knows of a message besides its bytes.
@@ -60,6 +77,8 @@ pub const Meta = struct {
 };
 
 pub const header_bytes: u32 = @sizeOf(RecordHeader);
+/// A record whose payload lies elsewhere.
+pub const in_place_bytes: u32 = header_bytes + @sizeOf(Reference);
 
 /// Bytes that a record of `length` payload bytes takes in a segment.
 pub inline fn record_bytes(length: u64) u64 {
@@ -77,14 +96,15 @@ comptime {
     ok(@offsetOf(RecordHeader, "stream") == 32);
     ok(@offsetOf(RecordHeader, "msg_arg") == 36);
     ok(@offsetOf(RecordHeader, "tx_arg") == 38);
-    ok(@sizeOf(Descriptor) == 24);
+    ok(@sizeOf(Descriptor) == 32);
     ok(@offsetOf(Descriptor, "offset8") == 0);
     ok(@offsetOf(Descriptor, "length") == 4);
     ok(@offsetOf(Descriptor, "stream") == 8);
     ok(@offsetOf(Descriptor, "args") == 12);
-    ok(@offsetOf(Descriptor, "sqn") == 16);
+    ok(@offsetOf(Descriptor, "sqn") == 16 and @offsetOf(Descriptor, "header8") == 24);
+    ok(@sizeOf(Reference) == 16);
     ok(header_bytes % limits.payload_alignment == 0);
-    ok(limits.message_bytes_max < length_reference);
+    ok(limits.message_bytes_max < length_in_place);
     ok(@import("builtin").cpu.arch.endian() == .little);
 }
 

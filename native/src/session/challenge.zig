@@ -85,6 +85,12 @@ pub fn on_syn(
     };
     if (self.closing) return;
     const key: Key = .of(h);
+    // Who is read in place is heard through memory, and nobody else is.
+    const is_memory = from.ip == 0;
+    if (channel.reads_in_place(h.source) != is_memory) {
+        self.counters.unknown_stream += 1;
+        return;
+    }
     if (self.find(key)) |s| {
         if (s.phase == .started and s.connection == h.connection()) {
             s.group_size = @max(1, syn.group_size);
@@ -99,7 +105,7 @@ pub fn on_syn(
     }
     const p = pending_for(self, now_ns, key, h.connection());
     p.channel = channel;
-    p.repair = .{ .ip = syn.repair_ip, .port = syn.repair_port };
+    p.repair = if (is_memory) from else .{ .ip = syn.repair_ip, .port = syn.repair_port };
     p.data_from = from;
     p.tx_arg = syn.tx_arg;
     p.name_len = syn.name_len;
@@ -212,6 +218,7 @@ fn activate(
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
     s.confirmed = c.announced;
+    start_in_place(self, s);
     if (is_new) s.acked = Position.min(s.next, s.announced);
     self.notices.log(.session_agreed_rx, .info, .{
         .transport = p.key.transport,
@@ -228,10 +235,27 @@ fn activate(
         .name = s.name_slice(),
     });
     p.used = false;
-    self.watch(now_ns, s);
-    s.detector.due_ns = @min(s.detector.due_ns, now_ns + s.timing().backoff_ns);
     self.dirty = true;
     self.deadline_ns = now_ns;
+    if (s.slot != null) return;
+    self.watch(now_ns, s);
+    s.detector.due_ns = @min(s.detector.due_ns, now_ns + s.timing().backoff_ns);
+}
+
+/// A window that is read in place: tells its sender from where on.
+fn start_in_place(self: *Receiver, s: *Stream) void {
+    if (s.repair.ip != 0) return;
+    const slot = self.slots[s.repair.port - 1];
+    const consumed = @atomicLoad(u64, &slot.consumed, .acquire);
+    // What the log still has is processed by its own numbers.
+    if (s.slot == null or consumed >= s.tail) {
+        s.tail = s.next.msg;
+        @atomicStore(u64, &slot.consumed, s.next.msg, .release);
+    }
+    s.slot = slot;
+    s.claimed = s.next.msg;
+    @atomicStore(u64, &slot.claimed, s.next.msg, .release);
+    @atomicStore(u64, &slot.connection, s.connection, .release);
 }
 
 /// Where the stream goes on: its own position if it has one and the sender still keeps that.
@@ -297,7 +321,11 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
 pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
     const s = self.find(p.key);
     const has = s != null and s.?.has_position;
-    const at: Position = if (has) s.?.next else .{ .msg = 0 };
+    const in_place = has and s.?.slot != null;
+    // Read in place, what is not processed yet may not be given back.
+    const at: Position = if (in_place)
+        .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
+    else if (has) s.?.next else .{ .msg = 0 };
     const same = has and s.?.connection == p.connection;
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
@@ -305,6 +333,8 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         image,
         self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
     );
+    const h: *frame.Header = @ptrCast(image.ptr);
+    h.connection_flags.flags.mandatory = p.repair.ip == 0;
     body.* = .{
         .receiver_token = p.token,
         .instance = self.instance,

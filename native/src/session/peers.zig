@@ -39,6 +39,8 @@ pub const Peer = struct {
     state: State,
     /// Named as a receiver by the loaded configuration.
     configured: bool,
+    /// Reads the window in place.
+    shared: bool = false,
     /// `IsHandshake`: told what it expects.
     answered: bool = false,
     reported: u64 = 0,
@@ -71,7 +73,7 @@ pub const Peer = struct {
     }
 };
 
-pub const Configured = struct { id: u16, name: []const u8 };
+pub const Configured = struct { id: u16, name: []const u8, shared: bool = false };
 
 pub const Peers = struct {
     list: []Peer,
@@ -88,7 +90,7 @@ pub const Peers = struct {
         var self: Peers = .{ .list = try gpa.alloc(Peer, capacity) };
         for (configured) |c| {
             if (self.find(c.id) != null) continue;
-            _ = self.add(c.id, c.name, true);
+            self.add(c.id, c.name, true).shared = c.shared;
         }
         return self;
     }

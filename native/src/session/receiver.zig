@@ -21,6 +21,7 @@ const notices_file = @import("notices.zig");
 const challenge = @import("challenge.zig");
 const room = @import("room.zig");
 const stream_file = @import("stream.zig");
+const layout = @import("../window/node.zig");
 
 const Position = frame.Position;
 const Stream = stream_file.Stream;
@@ -73,6 +74,8 @@ pub const Receiver = struct {
     was_withheld: bool = false,
     /// When room is looked for again, if somebody waits for it.
     room_due_ns: u64 = 0,
+    /// Of windows that are read in place, by the port of their frames' address - 1.
+    slots: []const *layout.Slot = &.{},
 
     pub fn init(
         gpa: std.mem.Allocator,
@@ -240,6 +243,7 @@ pub const Receiver = struct {
 
     /// The stream moved, or may move: takes what is held at its end, and starts timers of gaps.
     pub fn watch(self: *Receiver, now_ns: u64, s: *Stream) void {
+        if (s.slot != null) return; // Nothing can be missing in memory.
         s.take_held(&self.shared);
         s.detector.watch(
             self.shared.holding,
@@ -514,6 +518,8 @@ pub const Receiver = struct {
             image,
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
+        const h: *frame.Header = @ptrCast(image.ptr);
+        h.connection_flags.flags.mandatory = s.slot != null;
         body.* = .{
             .session_token = s.session_token,
             .highest = s.announced.msg,

@@ -53,6 +53,10 @@ pub const Options = struct {
     handshake: bool = false,
     /// The window did not exist before: its numbers continue nothing.
     fresh: bool = false,
+    /// There are sockets. Without, only receivers on this machine are reached.
+    has_network: bool = true,
+    /// Receivers may read the window in place (`UseSharedMemory`).
+    shared_memory: bool = false,
     start_timeout_ns: u64 = 0,
     configured: []const peers_file.Configured = &.{},
     group_key: ?seal.GroupKey = null,
@@ -84,6 +88,8 @@ pub const Run = struct {
     to: ?Address,
     bytes: u32,
     segment_bytes: u32,
+    /// Messages, which receivers that read in place do not need.
+    is_data: bool = false,
 };
 
 /// A frame to one receiver that waits to be sent.
@@ -132,6 +138,8 @@ pub const Sender = struct {
     closing_left: u32 = 0,
     last_send_ns: u64 = 0,
     last_syn_ns: u64 = 0,
+    /// Somebody wants datagrams.
+    network_on: bool = true,
     /// Counts everything that a waiter in JavaScript may care about (ack, room, connection).
     progress: u64 = 0,
 
@@ -175,6 +183,7 @@ pub const Sender = struct {
         };
         self.rng = rng;
         self.packer.head = self.head(.data, 0, .{});
+        self.network_on = self.wants_network();
         if (o.handshake) {
             self.set_phase(.handshake, now_ns);
         } else {
@@ -343,12 +352,70 @@ pub const Sender = struct {
         return true;
     }
 
+    /// The process of a receiver that read in place has ended.
+    pub fn on_receiver_gone(self: *Sender, now_ns: u64, p: *Peer) void {
+        p.address = .{ .ip = 0, .port = 0 };
+        if (p.state != .connected and p.state != .confirming) return;
+        if (p.state == .connected) self.tell_silent(now_ns, p);
+        self.disconnect(now_ns, p);
+    }
+
+    /// What a receiver that reads in place has processed. True when that is more than before.
+    pub fn on_consumed(self: *Sender, now_ns: u64, p: *Peer, consumed: u64) bool {
+        assert(p.state == .connected and p.shared);
+        if (consumed <= p.acked.msg or consumed > self.window.written()) return false;
+        p.acked = .{ .msg = consumed };
+        p.last_progress_ns = now_ns;
+        return true;
+    }
+
+    /// Does anybody want datagrams? Where all receivers are on this machine no data leaves it.
+    fn wants_network(self: *Sender) bool {
+        if (!self.o.has_network) return false;
+        if (!self.o.shared_memory) return true;
+        for (self.peers.slice()) |*p| {
+            if (p.shared) continue;
+            if (p.configured or p.state == .connected or p.state == .confirming) return true;
+        }
+        return false;
+    }
+
+    /// After receivers came or went.
+    pub fn look_at_network(self: *Sender) void {
+        if (!self.o.shared_memory or !self.o.has_network) return;
+        const wanted = self.wants_network();
+        if (wanted == self.network_on) return;
+        self.network_on = wanted;
+        self.inflight_first = 0;
+        self.inflight_count = 0;
+        if (!wanted or self.phase != .started) return;
+        // For the first one on the network everything that is kept is new.
+        self.sent = .{ .msg = self.window.acked() };
+        self.window.set_sent(self.sent.msg, 0);
+    }
+
+    /// Receivers that read in place see what is written; the cursors follow.
+    pub fn tell_in_place(self: *Sender) void {
+        if (self.network_on or self.phase != .started) return;
+        const written = self.window.written();
+        if (self.sent.msg == written) return;
+        if (self.send_flag) {
+            self.announced = Position.max(self.announced, .{ .msg = written });
+        } else for (self.sent.msg..written) |no| {
+            if (self.window.node(no).flags & layout.flag_unsent != 0) continue;
+            self.announced = Position.max(self.announced, .{ .msg = no + 1 });
+        }
+        self.sent = .{ .msg = written };
+        self.window.set_sent(written, 0);
+    }
+
     pub fn disconnect(self: *Sender, now_ns: u64, p: *Peer) void {
         if (p.state != .connected and p.state != .confirming) return;
         const was_connected = p.state == .connected;
         if (was_connected) self.counters.disconnects += 1;
         self.peers.set_state(p, .disconnected);
         self.progress += 1;
+        self.look_at_network();
         if (was_connected and self.peers.connected == 0) {
             self.notices.event(.no_receiver, .{
                 .transport = self.o.transport,
@@ -364,6 +431,7 @@ pub const Sender = struct {
 
     /// Timeouts of the session; call it before `poll_send` when `next_deadline_ns` has come.
     pub fn tick(self: *Sender, now_ns: u64) void {
+        self.tell_in_place();
         if (self.phase == .handshake) self.tick_handshake(now_ns);
         if (self.phase != .started) return;
         if (!self.is_stuck()) {
@@ -377,16 +445,7 @@ pub const Sender = struct {
             if (p.state != .connected) continue;
             const is_silent = now_ns >= p.last_heard_ns + self.o.ack_timeout_ns;
             if (is_silent and !mutant.on(.dead_holds)) {
-                self.notices.log(.receiver_disconnected, .warn, .{
-                    .transport = self.o.transport,
-                    .name = p.name_slice(),
-                    .args = .{
-                        number((now_ns - p.last_heard_ns) / ns_per_ms),
-                        number(p.acked.msg),
-                        0,
-                        0,
-                    },
-                });
+                self.tell_silent(now_ns, p);
                 self.disconnect(now_ns, p);
             } else if (self.o.slow_disconnect and self.stuck_since_ns != 0 and
                 p.acked.less(self.announced) and
@@ -406,6 +465,19 @@ pub const Sender = struct {
             }
         }
         self.advance_acked(now_ns);
+    }
+
+    fn tell_silent(self: *Sender, now_ns: u64, p: *const Peer) void {
+        self.notices.log(.receiver_disconnected, .warn, .{
+            .transport = self.o.transport,
+            .name = p.name_slice(),
+            .args = .{
+                number((now_ns - p.last_heard_ns) / ns_per_ms),
+                number(p.acked.msg),
+                0,
+                0,
+            },
+        });
     }
 
     fn used_nodes(self: *const Sender) u64 {
@@ -486,8 +558,8 @@ pub const Sender = struct {
     }
 
     pub fn has_new_data(self: *const Sender) bool {
-        return self.phase == .started and self.sent.msg < self.window.written() and
-            self.credit() > 0;
+        return self.phase == .started and self.network_on and
+            self.sent.msg < self.window.written() and self.credit() > 0;
     }
 
     pub fn control(self: *Sender, c: Control) void {
@@ -519,7 +591,8 @@ pub const Sender = struct {
         if (now_ns >= self.heartbeat_due_ns or self.ack_wanted) {
             return outbox.heartbeat_run(self, now_ns, image);
         }
-        return self.data_run(now_ns, image);
+        self.tell_in_place();
+        return if (self.network_on) self.data_run(now_ns, image) else null;
     }
 
     fn next_control(self: *Sender, image: []align(8) u8) Run {
@@ -581,7 +654,12 @@ pub const Sender = struct {
         if (n == 0) return null;
         self.heartbeat_step_ns = limits.heartbeat_first_ns;
         self.heartbeat_due_ns = now_ns + limits.heartbeat_first_ns;
-        return .{ .to = null, .bytes = built, .segment_bytes = @min(built, size) };
+        return .{
+            .to = null,
+            .bytes = built,
+            .segment_bytes = @min(built, size),
+            .is_data = true,
+        };
     }
 
     fn push_inflight(self: *Sender, end: Position) void {

@@ -104,6 +104,8 @@ fn agree(
     h: *const frame.Header,
     r: *const frame.SynReply,
 ) void {
+    self.tell_in_place();
+    p.shared = from.ip == 0;
     const c = &p.candidate;
     const repeated = c.token != 0 and c.instance == r.instance and c.address.eql(from) and
         now_ns < c.offered_ns + limits.confirming_hold_ns;
@@ -127,6 +129,7 @@ fn agree(
         p.mandatory = h.flags().mandatory;
         p.acked = Position.min(.{ .msg = start.msg }, self.announced);
         self.peers.confirm(p, now_ns);
+        self.look_at_network();
     }
     const is_left = r.has_position == 2 and self.o.fresh and
         start.msg > self.window.connection_first();

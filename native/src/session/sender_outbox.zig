@@ -191,7 +191,12 @@ pub fn repair_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         self.budget.take(built);
         p.bucket.take(built);
         self.counters.repairs_sent += n;
-        return .{ .to = to, .bytes = built, .segment_bytes = @min(built, size) };
+        return .{
+            .to = to,
+            .bytes = built,
+            .segment_bytes = @min(built, size),
+            .is_data = true,
+        };
     }
     return null;
 }

@@ -18,6 +18,7 @@ const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
 const log_file = @import("../order/log.zig");
 const record = @import("../order/record.zig");
+const layout = @import("../window/node.zig");
 const loss = @import("../repair/loss_detector.zig");
 const notices_file = @import("notices.zig");
 
@@ -62,6 +63,12 @@ pub const Channel = struct {
     heartbeat_timeout_ns: u64,
     ack_interval_ns: u64,
     group_key: ?seal.GroupKey = null,
+    /// Contexts whose windows are read in place: what they send to the network is not for us.
+    in_place: []const u16 = &.{},
+
+    pub fn reads_in_place(self: *const Channel, source: u16) bool {
+        return std.mem.indexOfScalar(u16, self.in_place, source) != null;
+    }
 };
 
 /// What all streams of a context share.
@@ -113,6 +120,11 @@ pub const Stream = struct {
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
+    /// Read in place: where this context says what it has processed. Null: datagrams come.
+    slot: ?*layout.Slot = null,
+    /// Read in place: one past the last number that the log has, and past the last that is claimed.
+    tail: u64 = 0,
+    claimed: u64 = 0,
     nak_end: Position = .{ .msg = 0 },
     session_token: u64 = 0,
     stream_token: u64 = 0,
@@ -510,16 +522,27 @@ pub const Stream = struct {
     /// for more.
     pub fn ack_position(self: *Stream, shared: *Shared) Position {
         if (mutant.on(.ack_highest)) return self.announced;
+        if (self.slot != null) {
+            // The sender's memory is read until a message was processed.
+            return Position.min(.{ .msg = self.processed_next() }, self.announced);
+        }
         const have = Position.min(self.next, self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
     }
 
+    /// Read in place: everything below was processed, or is not there to be processed.
+    pub fn processed_next(self: *const Stream) u64 {
+        const consumed = @atomicLoad(u64, &self.slot.?.consumed, .acquire);
+        return if (consumed >= self.tail) self.next.msg else consumed;
+    }
+
     /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before
     /// anything would have to be dropped: what is in flight still fits.
     pub fn withheld(self: *const Stream, shared: *Shared) bool {
-        // The rest of a message that is being assembled needs no more memory.
-        if (self.extent != null) return false;
+        // The rest of a message that is being assembled needs no more memory, nor does one that is
+        // read in place.
+        if (self.extent != null or self.slot != null) return false;
         const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
         const pool = shared.log.pool;
         const reserve = @min((pool.bytes - shared.extent_bytes) / 4, in_flight);

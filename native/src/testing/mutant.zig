@@ -72,6 +72,8 @@ pub const Mutant = enum {
     gaps_told_always,
     /// An answer to SYN ends the session in force before the new one is taken.
     offer_replaces,
+    /// Memory that a receiver reads in place is given back under it.
+    claims_ignored,
 };
 
 /// Set by the simulator before a run; never by the library.

@@ -130,6 +130,59 @@ pub const Folder = struct {
         return error.Shm;
     }
 
+    pub const Entry = struct { fd: i32, inode: u64, bytes: u64, is_owned: bool };
+
+    /// A file that may be another process', to be mapped; null when there is none, or it is none of
+    /// this user's. The caller closes the descriptor.
+    pub fn open_other(self: *const Folder, name: []const u8, for_writing: bool) ?Entry {
+        var buffer: [limits.file_name_bytes_max + 1]u8 = undefined;
+        const name_z = std.fmt.bufPrintSentinel(&buffer, "{s}", .{name}, 0) catch return null;
+        const flags: linux.O = .{
+            .ACCMODE = if (for_writing) .RDWR else .RDONLY,
+            .CLOEXEC = true,
+            .NOFOLLOW = true,
+            .NONBLOCK = true,
+        };
+        const result = linux.openat(self.fd, name_z, flags, 0);
+        if (linux.errno(result) != .SUCCESS) return null;
+        const fd: i32 = @intCast(result);
+        var text: ErrorText = .{};
+        const opened = self.check_rights(fd, name, &text) catch {
+            _ = linux.close(fd);
+            return null;
+        };
+        return .{
+            .fd = fd,
+            .inode = opened.inode,
+            .bytes = opened.bytes,
+            .is_owned = is_owned(fd),
+        };
+    }
+
+    /// Inode of the file that has that name now; null: none has.
+    pub fn inode_by_name(self: *const Folder, name: []const u8) ?u64 {
+        var buffer: [limits.file_name_bytes_max + 1]u8 = undefined;
+        const name_z = std.fmt.bufPrintSentinel(&buffer, "{s}", .{name}, 0) catch return null;
+        return self.inode_of(name_z);
+    }
+
+    /// Removes what a process left that is dead. Nothing happens while somebody owns it.
+    pub fn remove_leftover(self: *const Folder, name: []const u8) void {
+        var text: ErrorText = .{};
+        const file = (self.find(name, &text) catch return) orelse return;
+        self.remove(name);
+        file.close();
+    }
+
+    /// When the folder's list of names changed last, in nanoseconds; 0: not known.
+    pub fn changed_ns(self: *const Folder) u64 {
+        var stat: linux.Statx = undefined;
+        const mask = linux.STATX.BASIC_STATS;
+        const result = linux.statx(self.fd, "", linux.AT.EMPTY_PATH, mask, &stat);
+        if (linux.errno(result) != .SUCCESS or stat.mtime.sec < 0) return 0;
+        return @as(u64, @intCast(stat.mtime.sec)) * std.time.ns_per_s + stat.mtime.nsec;
+    }
+
     /// A new file of zeros, owned by this process, its space reserved.
     pub fn create(
         self: *const Folder,
@@ -316,6 +369,20 @@ fn terminated(name: []const u8, buffer: []u8, text: *ErrorText) Error![*:0]const
         return error.Shm;
     }
     return std.fmt.bufPrintSentinel(buffer, "{s}", .{name}, 0) catch return error.Shm;
+}
+
+/// Somebody holds the lock on the file: its owner lives.
+pub fn is_owned(fd: i32) bool {
+    var range: linux.Flock = .{
+        .type = linux.F.WRLCK,
+        .whence = linux.SEEK.SET,
+        .start = 0,
+        .len = 0,
+        .pid = 0,
+        ._unused = {},
+    };
+    const result = linux.fcntl(fd, linux.F.OFD_GETLK, @intFromPtr(&range));
+    return linux.errno(result) == .SUCCESS and range.type != linux.F.UNLCK;
 }
 
 /// Free bytes of the file system that `fd` lies on.

@@ -89,12 +89,18 @@ pub const Generations = extern struct {
     pad: [48]u8,
 };
 
-pub const FileKind = enum(u32) { allocator = 1, window = 2, block_1 = 3, block_2 = 4 };
+pub const FileKind = enum(u32) {
+    allocator = 1,
+    window = 2,
+    block_1 = 3,
+    block_2 = 4,
+    receiver = 5,
+};
 
 pub const file_magic: u64 = 0x314d_4853_204d_4352; // "RCM SHM1"
-pub const file_version: u32 = 1;
+pub const file_version: u32 = 2;
 
-/// At the start of each of the four files; the page it stands on is `limits.page_bytes`.
+/// At the start of each file; the page it stands on is `limits.page_bytes`.
 pub const FileHeader = extern struct {
     magic: u64,
     version: u32,
@@ -132,7 +138,7 @@ pub const ArenaPage = extern struct {
     generation: Cursor,
 };
 
-/// The whole `..._sendingwindow` file.
+/// First page of the `..._sendingwindow` file; its `FrameRing` follows.
 pub const WindowPage = extern struct {
     header: FileHeader,
     pad: [512 - @sizeOf(FileHeader)]u8,
@@ -154,12 +160,75 @@ pub const WindowPage = extern struct {
     rest: [limits.page_bytes - 1024]u8,
 };
 
+/// One frame on its way through shared memory. Who writes it clears `tag`, writes, and stores `tag`
+/// last; who reads it looks at `tag` before and after.
+pub const Cell = extern struct {
+    /// Number of the frame + 1.
+    tag: u64 align(64),
+    bytes: u32,
+    reserved: u32,
+    data: [cell_data_bytes]u8,
+};
+
+pub const cell_data_bytes = 240;
+pub const cells = 32;
+
+/// The last frames of one writer, for any number of readers; who is too slow misses some, as on a
+/// network. A sender's lies behind its `WindowPage`, a receiver's behind its `ReceiverPage`.
+pub const FrameRing = extern struct {
+    cells: [cells]Cell,
+};
+
+/// What a thread sleeps on that others wake through shared memory.
+pub const Bell = extern struct {
+    /// 1 while the owner sleeps or is about to; whoever takes it back to 0 has to ring.
+    sleeping: u32 align(64),
+    /// Counted up by each ring; the word of the futex.
+    rings: u32,
+    pad: [56]u8,
+};
+
+/// First page of the `..._receiver` file of a context that reads others' windows: its `FrameRing`
+/// and its `Slot`s follow. Writer: the receiving context; senders only ring the bell.
+pub const ReceiverPage = extern struct {
+    header: FileHeader,
+    pad: [512 - @sizeOf(FileHeader)]u8,
+    bell: Bell,
+    /// Id of the context.
+    context_id: u32 align(64),
+    slot_count: u32,
+    /// 1: its thread sleeps when there is nothing to do. 0: it never does, and is not rung for.
+    sleeps: u32,
+    line: [52]u8,
+    rest: [limits.page_bytes - 640]u8,
+};
+
+/// What a receiving context tells the sender of one stream. One of these for each window that it
+/// reads or may come to read.
+pub const Slot = extern struct {
+    /// Everything below was processed. Writer: the thread that processes.
+    consumed: u64 align(64),
+    pad: [56]u8,
+    /// The receiver may read what lies below, wherever `reclaimed` goes. Writer: the receive agent.
+    claimed: u64 align(64),
+    /// Connection that `consumed` counts in; 0: none agreed. Writer: the receive agent.
+    connection: u64,
+    pad_2: [48]u8,
+    /// Context that sends, and its transport; 0: not in use. Writer: start.
+    source: u32 align(64),
+    transport: u32,
+    pad_3: [120]u8,
+};
+
 pub const layout_hash: u32 = blk: {
     var hash: u32 = 2166136261;
     const all = .{
         MessageHeader, Node,       Cursor,    SentCursor,
         Generations,   FileHeader, ArenaPage, WindowPage,
+        Cell,          FrameRing,  Bell,      ReceiverPage,
+        Slot,
     };
+    @setEvalBranchQuota(20_000);
     for (all) |T| {
         for (@typeInfo(T).@"struct".field_names) |name| {
             for (name) |byte| hash = (hash ^ byte) *% 16777619;
@@ -206,6 +275,12 @@ comptime {
     ok(@offsetOf(WindowPage, "connection_id") == 768);
     ok(@offsetOf(WindowPage, "connection_first") == 832);
     ok(@offsetOf(WindowPage, "base") == 896 and @offsetOf(WindowPage, "generations") == 960);
+    ok(@sizeOf(Cell) == 256 and @offsetOf(Cell, "data") == 16);
+    ok(@sizeOf(FrameRing) % limits.page_bytes == 0 and @sizeOf(Bell) == 64);
+    ok(@sizeOf(ReceiverPage) == limits.page_bytes and @offsetOf(ReceiverPage, "bell") == 512);
+    ok(@offsetOf(ReceiverPage, "context_id") == 576);
+    ok(@sizeOf(Slot) == 256 and @offsetOf(Slot, "claimed") == 64);
+    ok(@offsetOf(Slot, "source") == 128);
     ok(limits.context_name_bytes_max < 64 and limits.topic_name_bytes_max < 128);
 }
 

@@ -38,7 +38,7 @@ pub const MapError = error{
 pub fn map_anonymous(bytes: u64) MapError!Region {
     const region = cache.take(bytes) orelse return map_new(bytes);
     // A program may have written into a view that it kept.
-    map_at(region.base, bytes, anonymous_flags(true), -1, 0) catch |err| {
+    map_at(region.base, bytes, read_write, anonymous_flags(true), -1, 0) catch |err| {
         cache.put(region);
         return err;
     };
@@ -47,6 +47,15 @@ pub fn map_anonymous(bytes: u64) MapError!Region {
 
 /// Parts of files, shared, behind each other in one region.
 pub fn map_files(parts: []const FilePart) MapError!Region {
+    return map_parts(parts, .{ .READ = true, .WRITE = true });
+}
+
+/// The same of files that another process writes: who writes here dies.
+pub fn map_files_read_only(parts: []const FilePart) MapError!Region {
+    return map_parts(parts, .{ .READ = true });
+}
+
+fn map_parts(parts: []const FilePart, protection: linux.PROT) MapError!Region {
     var bytes: u64 = 0;
     for (parts) |part| {
         assert(part.bytes % limits.page_bytes == 0 and part.offset % limits.page_bytes == 0);
@@ -57,7 +66,7 @@ pub fn map_files(parts: []const FilePart) MapError!Region {
     var at = region.base;
     for (parts) |part| {
         const flags: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true };
-        try map_at(at, part.bytes, flags, part.fd, part.offset);
+        try map_at(at, part.bytes, protection, flags, part.fd, part.offset);
         at = @alignCast(at + part.bytes);
     }
     return region;
@@ -66,13 +75,15 @@ pub fn map_files(parts: []const FilePart) MapError!Region {
 /// Gives a region up. What still looks into it reads zeros from now on.
 pub fn release(region: Region) void {
     // Should the kernel refuse this, the old mapping stays: readable all the same, and not reused.
-    map_at(region.base, region.bytes, anonymous_flags(true), -1, 0) catch return;
+    const flags = anonymous_flags(true);
+    map_at(region.base, region.bytes, read_write, flags, -1, 0) catch return;
     cache.put(region);
 }
 
 /// As `release`, for a region into which another thread may still be writing: it is not reused.
 pub fn abandon(region: Region) void {
-    map_at(region.base, region.bytes, anonymous_flags(true), -1, 0) catch return;
+    const flags = anonymous_flags(true);
+    map_at(region.base, region.bytes, read_write, flags, -1, 0) catch return;
 }
 
 /// Takes the memory of all pages now, so that none is taken while messages flow.
@@ -85,6 +96,12 @@ pub fn populate(region: Region) MapError!void {
     }
 }
 
+/// Maps all pages of a region that is only read. Best effort.
+pub fn populate_read(region: Region) void {
+    const populate_read_advice = 22; // MADV_POPULATE_READ, Linux 5.14
+    _ = linux.madvise(region.base, region.bytes, populate_read_advice);
+}
+
 fn touch(region: Region) void {
     var at: u64 = 0;
     while (at < region.bytes) : (at += limits.page_bytes) {
@@ -95,15 +112,22 @@ fn touch(region: Region) void {
 
 fn map_new(bytes: u64) MapError!Region {
     assert(bytes > 0 and bytes % limits.page_bytes == 0);
-    const protection: linux.PROT = .{ .READ = true, .WRITE = true };
-    const result = linux.mmap(null, bytes, protection, anonymous_flags(false), -1, 0);
+    const result = linux.mmap(null, bytes, read_write, anonymous_flags(false), -1, 0);
     if (linux.errno(result) != .SUCCESS) return error.OutOfMemory;
     return .{ .base = @ptrFromInt(result), .bytes = bytes };
 }
 
-fn map_at(at: [*]u8, bytes: u64, flags: linux.MAP, fd: i32, offset: u64) MapError!void {
+const read_write: linux.PROT = .{ .READ = true, .WRITE = true };
+
+fn map_at(
+    at: [*]u8,
+    bytes: u64,
+    protection: linux.PROT,
+    flags: linux.MAP,
+    fd: i32,
+    offset: u64,
+) MapError!void {
     assert(flags.FIXED);
-    const protection: linux.PROT = .{ .READ = true, .WRITE = true };
     const result = linux.mmap(at, bytes, protection, flags, fd, @intCast(offset));
     if (linux.errno(result) != .SUCCESS) return error.OutOfMemory;
     assert(result == @intFromPtr(at));

@@ -33,6 +33,14 @@ pub const SendingWindow = struct {
     reclaimed_seen: u64,
     /// The network side's.
     pad: [48]u8 = undefined,
+    /// Asked before memory is given back, where others read it in place.
+    guard: ?Guard = null,
+
+    pub const Guard = struct {
+        context: *anyopaque,
+        /// `reclaimed` has moved from `from` to `to`; the memory of what lies between goes next.
+        before_release: *const fn (context: *anyopaque, from: u64, to: u64) void,
+    };
 
     pub const Options = struct {
         page: *WindowPage,
@@ -217,6 +225,7 @@ pub const SendingWindow = struct {
         assert(no <= self.page.acked.load());
         var at = self.page.reclaimed.load();
         while (at < no) {
+            const from = at;
             var spans: [64]ChunkPool.Span = undefined;
             var weights: [64]u32 = undefined;
             var count: u32 = 0;
@@ -238,6 +247,7 @@ pub const SendingWindow = struct {
                 count += 1;
             }
             self.page.reclaimed.store(at);
+            if (self.guard) |g| g.before_release(g.context, from, at);
             for (spans[0..count], weights[0..count]) |span, weight| {
                 if (span.count == 1) {
                     pool.release_many(span.first, weight);

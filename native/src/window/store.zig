@@ -63,6 +63,11 @@ pub const OpenWindow = struct {
     files: [3]File,
     page_region: Region,
     nodes_region: Region,
+
+    /// Frames to receivers that read this window in place.
+    pub fn ring(self: *const OpenWindow) *layout.FrameRing {
+        return @ptrCast(self.page_region.base + limits.page_bytes);
+    }
 };
 
 /// All files of a context. `open` allocates, and is the only one that does.
@@ -427,7 +432,7 @@ const Opener = struct {
         const half = self.header_for(.block_1, index).body_bytes;
         const page_bytes = limits.page_bytes;
         const page_region = try region_file.map_files(&.{
-            .{ .fd = found.parts[0].file.?.fd, .offset = 0, .bytes = page_bytes },
+            .{ .fd = found.parts[0].file.?.fd, .offset = 0, .bytes = window_file_bytes },
         });
         errdefer region_file.release(page_region);
         const nodes_region = try region_file.map_files(&.{
@@ -475,7 +480,7 @@ const Opener = struct {
         const name = try self.file_name(.window, index, &buffers[0]);
         const temporary = std.fmt.bufPrint(&buffers[1], "{s}.new", .{name}) catch return error.Shm;
         self.folder.remove(temporary);
-        const file = try self.folder.create(temporary, limits.page_bytes, self.text);
+        const file = try self.folder.create(temporary, window_file_bytes, self.text);
         errdefer {
             self.folder.remove(temporary);
             file.close();
@@ -561,6 +566,7 @@ const Opener = struct {
                 .allocator, .window => "",
                 .block_1 => "block_1",
                 .block_2 => "block_2",
+                .receiver => unreachable,
             };
             break :blk writer.print("{s}{s}_{s}_{d}_sendingwindow{s}", .{
                 prefix, context, window.topic, window.partition, end,
@@ -575,8 +581,10 @@ const Opener = struct {
     }
 };
 
+const window_file_bytes = limits.page_bytes + @sizeOf(layout.FrameRing);
+
 /// The checksum and the names first; a file whose first words are zero was never finished.
-fn write_header(at: *FileHeader, header: *const FileHeader) void {
+pub fn write_header(at: *FileHeader, header: *const FileHeader) void {
     const magic = header.magic;
     var rest = header.*;
     rest.magic = 0;
@@ -588,7 +596,8 @@ fn body_bytes_of(kind: FileKind, arena_bytes: u64) u64 {
     return switch (kind) {
         // A chunk of slack: a message of exactly the arena's size fits, with its header.
         .allocator => arena_bytes + limits.chunk_bytes_for(arena_bytes),
-        .window => 0,
+        .window => @sizeOf(layout.FrameRing),
+        .receiver => unreachable, // `receiver_file.zig`'s.
         .block_1, .block_2 => @as(u64, limits.node_count_for(arena_bytes)) / 2 * limits.node_bytes,
     };
 }

@@ -1,0 +1,234 @@
+//! One sending window that a receiving context reads in place. No I/O.
+//!
+//! The window's nodes say what is there: the receiver follows their tags, so that one message costs
+//! two transfers of cache lines, the node's and the message's own, and no cursor is read. Nothing
+//! is copied: the ordered log gets a reference. What was processed stands in the slot that the
+//! sender reads.
+
+const std = @import("std");
+const base_limits = @import("../limits.zig");
+const limits = @import("limits.zig");
+const assert = @import("../assert.zig").assert;
+const mutant = @import("../testing/mutant.zig");
+const barrier = @import("../agent/barrier.zig");
+const frame = @import("../wire/frame.zig");
+const layout = @import("../window/node.zig");
+const frame_ring = @import("../window/frame_ring.zig");
+const Address = @import("../transport/address.zig").Address;
+const Receiver = @import("receiver.zig").Receiver;
+const challenge = @import("challenge.zig");
+const stream_file = @import("stream.zig");
+const Stream = stream_file.Stream;
+
+const frames_per_step = 8;
+/// Messages taken in one step, so that other streams have their turn.
+pub const messages_per_step = 256;
+
+/// A window's memory, mapped for reading.
+pub const Window = struct {
+    page: *const layout.WindowPage,
+    ring: *const layout.FrameRing,
+    nodes: [*]const layout.Node,
+    /// Power of two.
+    capacity: u32,
+    /// Bytes behind the arena's page.
+    arena_bytes: u64,
+    /// By which JavaScript knows the arena's mapping; from 1.
+    region: u32,
+};
+
+pub const ShmSource = struct {
+    /// Context that sends, and transport.
+    source: u16,
+    transport: u16,
+    /// In this context's own file.
+    slot: *layout.Slot,
+    /// The calendar's clock, read when a message came. The driver's.
+    wall: *const fn () u64,
+    window: ?Window = null,
+    /// One past the last number that was taken.
+    tail: u64 = 0,
+    frames: frame_ring.Reader = undefined,
+    buffer: [frame_ring.frame_bytes_max]u8 align(8) = undefined,
+
+    pub fn attach(self: *ShmSource, window: Window) void {
+        assert(std.math.isPowerOfTwo(window.capacity) and window.region > 0);
+        self.window = window;
+        self.frames = .init(window.ring);
+    }
+
+    pub fn detach(self: *ShmSource) void {
+        self.window = null;
+    }
+
+    /// One step: frames, then messages. The work count.
+    pub fn step(self: *ShmSource, now_ns: u64, r: *Receiver, place: u32) u32 {
+        if (self.window == null) return 0;
+        var work: u32 = 0;
+        while (work < frames_per_step) : (work += 1) {
+            const bytes = self.frames.read(&self.buffer) orelse break;
+            // Not a frame of this window: its memory is not what it should be.
+            const h = switch (frame.decode_header(bytes, r.o.cluster)) {
+                .ok => |h| h,
+                .refused => null,
+            };
+            if (h) |x| if (x.source != self.source or x.transport != self.transport) continue;
+            r.on_buffer(now_ns, r.shared.wall_ms, address_of(place), bytes);
+        }
+        return work + self.take(now_ns, r);
+    }
+
+    /// As `ShmPeers.address_of`, of this side.
+    pub fn address_of(place: u32) Address {
+        return .{ .ip = 0, .port = @intCast(place + 1) };
+    }
+
+    /// True when `step` would find something. For a thread that is about to sleep.
+    pub fn has_work(self: *const ShmSource, r: *Receiver) bool {
+        const w = if (self.window) |*x| x else return false;
+        if (self.frames.has_frame()) return true;
+        const s = self.started(r) orelse return false;
+        if (tag_of(w, s.next.msg) != s.next.msg + 1 or is_kept_back(w, s)) return false;
+        // While the program is behind there is nothing to do.
+        return s.next.msg < s.claimed or s.next.msg < self.claimable(s);
+    }
+
+    fn started(self: *const ShmSource, r: *Receiver) ?*Stream {
+        const key: stream_file.Key = .{
+            .tier = false,
+            .source = self.source,
+            .transport = self.transport,
+        };
+        const s = r.find(key) orelse return null;
+        if (s.phase != .started or s.slot != self.slot) return null;
+        return s;
+    }
+
+    inline fn node_at(w: *const Window, no: u64) *const layout.Node {
+        return &w.nodes[@intCast(no & (w.capacity - 1))];
+    }
+
+    inline fn tag_of(w: *const Window, no: u64) u64 {
+        return @atomicLoad(u64, &node_at(w, no).tag, .acquire);
+    }
+
+    /// Numbered while the send flag was off, and not told of yet.
+    fn is_kept_back(w: *const Window, s: *const Stream) bool {
+        const flags = @atomicLoad(u16, &node_at(w, s.next.msg).flags, .monotonic);
+        if (mutant.on(.flag_ignored)) return false;
+        return flags & layout.flag_unsent != 0 and s.next.msg >= s.announced.msg;
+    }
+
+    /// Appends what was published since. The work count.
+    fn take(self: *ShmSource, now_ns: u64, r: *Receiver) u32 {
+        const w = &self.window.?;
+        const s = self.started(r) orelse return 0;
+        const before = s.next.msg;
+        var n: u32 = 0;
+        while (n < messages_per_step) : (n += 1) {
+            const tag = tag_of(w, s.next.msg);
+            if (tag != s.next.msg + 1 or is_kept_back(w, s)) {
+                // The slot is another number's by now: this one was given up.
+                if (tag > s.next.msg + 1) self.agree_anew(now_ns, r, s);
+                break;
+            }
+            if (n == 0) r.shared.wall_ms = self.wall();
+            if (s.next.msg >= s.claimed and !self.claim(now_ns, r, s)) break;
+            if (!self.take_one(now_ns, w, r, s)) break;
+        }
+        if (s.next.msg == before) {
+            self.look_at_written(w, r, s);
+            return 0;
+        }
+        s.last_heard_ns = now_ns;
+        s.announced = frame.Position.max(s.announced, s.next);
+        r.shared.log.publish();
+        return n;
+    }
+
+    /// A sender that begins anew below this position: what it has written up to here is not taken,
+    /// and acknowledged all the same.
+    fn look_at_written(self: *ShmSource, w: *const Window, r: *Receiver, s: *Stream) void {
+        _ = self;
+        if (!s.announced.less(s.next)) return;
+        const written = @min(w.page.written.load(), s.next.msg);
+        if (written <= s.announced.msg) return;
+        s.announced = .{ .msg = written };
+        s.ack_now = true;
+        r.dirty = true;
+    }
+
+    fn take_one(self: *ShmSource, now_ns: u64, w: *const Window, r: *Receiver, s: *Stream) bool {
+        const no = s.next.msg;
+        const node = node_at(w, no).*;
+        asm volatile ("" ::: .{ .memory = true });
+        if (tag_of(w, no) != no + 1) {
+            self.agree_anew(now_ns, r, s);
+            return false;
+        }
+        const offset = @as(u64, node.offset8) * base_limits.payload_alignment;
+        const in_bounds = offset >= base_limits.message_header_bytes and
+            offset <= w.arena_bytes and node.length <= w.arena_bytes - offset and
+            node.length <= base_limits.message_bytes_max;
+        if (node.flags & layout.flag_lost != 0 or !in_bounds) {
+            s.lose(&r.shared, no + 1);
+            r.dirty = true;
+            return true;
+        }
+        _ = r.shared.log.append_reference(.{
+            .stream = s.id,
+            .msg_no = no,
+            .time_ms = r.shared.wall_ms,
+            .msg_arg = node.msg_arg,
+            .tx_arg = s.tx_arg,
+        }, .{
+            .offset8 = node.offset8,
+            .length = node.length,
+            .region = w.region,
+        }) catch {
+            s.counters.no_room += 1;
+            return false;
+        };
+        s.counters.messages += 1;
+        s.counters.bytes += node.length;
+        s.next = .{ .msg = no + 1 };
+        s.tail = no + 1;
+        self.tail = no + 1;
+        return true;
+    }
+
+    /// May read on: nothing of what is claimed now is overwritten before it was processed. False:
+    /// as much waits to be processed as may, or what comes next is gone.
+    fn claim(self: *ShmSource, now_ns: u64, r: *Receiver, s: *Stream) bool {
+        const next = s.next.msg;
+        const to = @min(next + limits.shm_claim_step, self.claimable(s));
+        if (to <= next) return false;
+        @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
+        barrier.full();
+        if (self.window.?.page.reclaimed.load() > next) {
+            self.agree_anew(now_ns, r, s);
+            return false;
+        }
+        s.claimed = to;
+        return true;
+    }
+
+    fn claimable(self: *const ShmSource, s: *const Stream) u64 {
+        assert(s.slot.? == self.slot);
+        return s.processed_next() + limits.shm_claim_max;
+    }
+
+    /// Messages wait that the program must make room for: nobody tells of that.
+    pub fn is_stalled(self: *const ShmSource, r: *Receiver) bool {
+        const w = if (self.window) |*x| x else return false;
+        const s = self.started(r) orelse return false;
+        if (tag_of(w, s.next.msg) != s.next.msg + 1) return false;
+        return s.next.msg >= s.claimed and s.next.msg >= self.claimable(s);
+    }
+
+    /// The sender has gone on without this receiver: the next session says where it goes on.
+    fn agree_anew(self: *ShmSource, now_ns: u64, r: *Receiver, s: *Stream) void {
+        _ = self;
+        challenge.challenge_again(r, now_ns, s);
+    }
+};
