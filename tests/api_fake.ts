@@ -205,8 +205,10 @@ function createFake(): Fake {
       const count = Math.min(max, queue.length);
       for (let i = 0; i < count; i += 1) {
         const { unit, length, args, sqn } = queue[i]!;
-        descriptorWords.set([unit, length, 0, args], i * 6);
-        descriptorFloats[i * 3 + 2] = sqn;
+        const at = i * (Descriptor.bytes / 4);
+        descriptorWords.set([unit, length, 0, args], at);
+        descriptorWords.set([unit - 5, 0], at + 6);
+        descriptorFloats[at / 2 + 2] = sqn;
       }
       handedOut = count;
       return count;

@@ -263,6 +263,8 @@ test("defaults reach a context that gives nothing", () => {
     topic: "t",
     partitionNo: 1,
     lane: 0,
+    inPlace: [],
+    network: true,
     addrs: ["239.0.0.1"],
     port: 30000,
     mtu: 1500,

@@ -62,7 +62,7 @@ test("guide 5.2: client1 sends to server1 and server2", () => {
   assert.equal(client.tx.length, 1);
   assert.equal(client.tx[0]?.topic, "req");
   assert.deepEqual(client.tx[0]?.partitions.map(({ receivers }) => receivers), [
-    [{ id: 2, name: "server1" }, { id: 3, name: "server2" }],
+    [{ id: 2, name: "server1", shared: false }, { id: 3, name: "server2", shared: false }],
   ]);
   const [rx] = resolveContext(loaded, "server2").rx;
   assert.deepEqual([rx?.transportId, rx?.topic, rx?.partitionNo, rx?.lane], [1, "req", 1, 0]);
@@ -155,9 +155,14 @@ test("guide 7.2.6: shared memory merges into 5.2", () => {
   sample.Rcm.Contexts.push({ Name: "ShmSender1", Id: 9, TxTopics: [{ Name: "req" }] });
   const receiver = resolveContext(load(sample), "server1");
   assert.deepEqual(receiver.values.ShmContext, ["ShmSender1", "ShmSender1"]);
-  assert.deepEqual(receiver.unsupportedKeys, [
-    "Rcm.Transports[1].UseSharedMemory (req)",
-    "Rcm.Contexts[2].ShmContext (server1)",
+  assert.deepEqual(receiver.unsupportedKeys, []);
+  assert.deepEqual(receiver.rx[0]?.inPlace, [{ id: 9, name: "ShmSender1" }]);
+  assert.equal(receiver.rx[0]?.network, true, "client1 sends it too");
+  const sender = resolveContext(load(sample), "ShmSender1").tx[0]?.partitions[0];
+  assert.equal(sender?.sharedMemory, true);
+  assert.deepEqual(sender?.receivers.map(({ name, shared }) => [name, shared]), [
+    ["server1", true],
+    ["server2", false],
   ]);
 });
 
@@ -376,7 +381,6 @@ test("each key whose part is not built is named when it differs from its default
     RecordSync: "commit",
     RecordSegmentMBytes: 8,
     IsTotalOrder: 0,
-    ShmContext: "a",
     TierRmsLimitCount: 1,
     TierAsync: 1,
     SyncIp: "127.0.0.2",
@@ -438,14 +442,25 @@ test("a default that is written out is no use of a key, nor are both values of I
   assert.equal(resolveContext(load(sample), "b").isRecord, true);
 });
 
-test("a shared memory transport is named for the contexts that use it only", () => {
-  const sample = change(simple(), { "Transports[0]": { UseSharedMemory: 1 } });
-  sample.Rcm.Contexts.push({ Name: "c", Id: 3, Ip: "127.0.0.1" });
-  const loaded = load(sample);
-  const unsupported = (name: string) => resolveContext(loaded, name).unsupportedKeys;
-  assert.deepEqual(unsupported("a"), ["Rcm.Transports[0].UseSharedMemory (t)"]);
-  assert.deepEqual(unsupported("b"), ["Rcm.Transports[0].UseSharedMemory (t)"]);
-  assert.deepEqual(unsupported("c"), []);
+test("a window is read in place where both UseSharedMemory and ShmContext say so", () => {
+  const seen = (UseSharedMemory: number, ShmContext: readonly string[]) => {
+    const sample = change(simple(), {
+      "Transports[0]": { UseSharedMemory },
+      "Contexts[1]": { ShmContext },
+    });
+    const loaded = load(sample);
+    const [sent] = resolveContext(loaded, "a").tx[0]!.partitions;
+    const [received] = resolveContext(loaded, "b").rx;
+    return [
+      sent!.receivers.map(({ shared }) => shared),
+      received!.inPlace.length,
+      received!.network,
+    ];
+  };
+  assert.deepEqual(seen(1, ["a"]), [[true], 1, false]);
+  assert.deepEqual(seen(0, ["a"]), [[false], 0, true]);
+  assert.deepEqual(seen(1, []), [[false], 0, true]);
+  assert.deepEqual(seen(1, ["b"]), [[false], 0, true]);
 });
 
 test("shared memory only: neither Addr and Port, nor Ip", () => {

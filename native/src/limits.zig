@@ -49,6 +49,18 @@ pub const prefault_look_every_ns: u64 = 100_000_000;
 /// Of the arena before it turns to the nodes.
 pub const prefault_first_bytes: u64 = 4 << 20;
 
+// ---- windows that are read in place (guide 7.2.6)
+/// Receivers that read one window in place.
+pub const shm_peers_max = 32;
+/// Messages that a receiver may have taken from a window and not processed.
+pub const shm_claim_max = 1024;
+/// Messages that it claims at once: a barrier each time.
+pub const shm_claim_step = 256;
+/// How often a thread that would sleep looks for frames of receivers, and for acknowledgements
+/// while somebody waits for room.
+pub const shm_look_ns = 20 * std.time.ns_per_ms;
+pub const shm_look_soon_ns = 1 * std.time.ns_per_ms;
+
 // ---- names and files (guide 8.3)
 
 pub const context_name_bytes_max: u32 = 63;
@@ -94,6 +106,7 @@ comptime {
     ok(node_count_min / 2 * node_bytes % page_bytes == 0);
     ok(node_count_max * node_bytes <= region_bytes_max);
     ok(message_bytes_max <= std.math.maxInt(u32) - 2);
+    ok(shm_claim_step <= shm_claim_max);
     ok(message_header_bytes % payload_alignment == 0);
     ok(arena_bytes_min >= 8 * chunk_bytes_min);
 }

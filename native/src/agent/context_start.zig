@@ -256,17 +256,13 @@ fn open_channel(
         .seed = random_seed(p.transportId),
     }, &open.window, pool, now_ns);
     errdefer sender.deinit(gpa);
-    const shm: ?ShmPeers = if (p.sharedMemory)
-        try .init(gpa, &open.window, pool, open.ring(), wait.ring)
-    else
-        null;
     c.* = .{
         .partition = p.partitionNo,
         .transport = p.transportId,
         .asynchronous = p.asynchronous,
         .window = &open.window,
         .sender = sender,
-        .shm = shm,
+        .shm = if (p.sharedMemory) try open_shm(gpa, open, pool) else null,
         .on_network = .init(sender.network_on),
         .outs = outs,
         .repair = repair,
@@ -282,6 +278,14 @@ fn open_channel(
     return c;
 }
 
+fn open_shm(
+    gpa: std.mem.Allocator,
+    open: *store_file.OpenWindow,
+    pool: *ChunkPool,
+) error{OutOfMemory}!ShmPeers {
+    return .init(gpa, &open.window, pool, open.ring(), wait.ring);
+}
+
 fn configured_of(
     gpa: std.mem.Allocator,
     p: *const options_file.TxPartition,
@@ -294,7 +298,7 @@ fn configured_of(
 }
 
 /// SYN names an address to answer to. Who hears it through memory answers there and uses none.
-const memory_only: udp.Address = .init(address.parse_ip("127.0.0.1") orelse unreachable, 1);
+const memory_only: udp.Address = .init(address.parse_ip("127.0.0.1").?, 1);
 
 /// Where all receivers read in place there is nothing to do with the network.
 fn sends_to_network(p: *const options_file.TxPartition) bool {

@@ -14,7 +14,7 @@ const Receiver = @import("../session/receiver.zig").Receiver;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
 const ShmWindows = @import("shm_windows.zig").ShmWindows;
-const session_limits = @import("../session/limits.zig");
+const base_limits = @import("../limits.zig");
 const frame_ring = @import("../window/frame_ring.zig");
 
 const receives_per_step = 8;
@@ -185,10 +185,10 @@ pub const RxAgent = struct {
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         if (self.windows) |*w| {
-            if (w.is_waiting()) at = @min(at, now_ns + session_limits.shm_look_ns);
+            if (w.is_waiting()) at = @min(at, now_ns + base_limits.shm_look_ns);
             for (w.sources) |*source| {
                 if (!source.is_stalled(&self.receiver)) continue;
-                at = @min(at, now_ns + session_limits.shm_look_soon_ns);
+                at = @min(at, now_ns + base_limits.shm_look_soon_ns);
             }
         }
         return at;

@@ -11,7 +11,7 @@ const clock = @import("clock.zig");
 const Address = udp.Address;
 const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
-const session_limits = @import("../session/limits.zig");
+const base_limits = @import("../limits.zig");
 const Sender = @import("../session/sender.zig").Sender;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
@@ -228,7 +228,7 @@ pub const TxChannel = struct {
 
     fn look_ns(self: *const TxChannel) u64 {
         const is_awaited = self.awaited.load(.monotonic) or self.sender.peers.connected == 0;
-        return if (is_awaited) session_limits.shm_look_soon_ns else session_limits.shm_look_ns;
+        return if (is_awaited) base_limits.shm_look_soon_ns else base_limits.shm_look_ns;
     }
 
     /// After a step: did anything change that a waiter in JavaScript cares for?

@@ -32,18 +32,6 @@ pub const messages_per_datagram_max = 65536 / 8;
 /// this.
 pub const log_bytes_per_datagram = 8 * 1024;
 
-// ---- shared memory
-/// Receivers that read one window in place.
-pub const shm_peers_max = 32;
-/// Messages that a receiver may have taken from a window and not processed.
-pub const shm_claim_max = 1024;
-/// Messages that it claims at once: a barrier each time.
-pub const shm_claim_step = 256;
-/// How often a thread that would sleep looks for frames of receivers, and for acknowledgements
-/// while somebody waits for room.
-pub const shm_look_ns = 20 * ms;
-pub const shm_look_soon_ns = 1 * ms;
-
 // ---- session
 pub const syn_first_ns = 5 * ms;
 /// While somebody who is expected is missing.
@@ -97,7 +85,6 @@ comptime {
     assert(std.math.isPowerOfTwo(notices_max));
     assert(repair_burst_bytes >= gso_bytes_max);
     assert(confirming_hold_ns > syn_waiting_max_ns);
-    assert(shm_claim_step <= shm_claim_max);
     assert(first_number_max == 1 << 52);
     assert(numbers_ahead_min == base.node_count_max);
 }

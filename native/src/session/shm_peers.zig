@@ -12,7 +12,7 @@
 //! moves `reclaimed`, then looks at the claim. Whoever comes second sees the other.
 
 const std = @import("std");
-const limits = @import("limits.zig");
+const base_limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const mutant = @import("../testing/mutant.zig");
 const barrier = @import("../agent/barrier.zig");
@@ -91,12 +91,12 @@ pub const ShmPeers = struct {
         ring: *FrameRing,
         ring_bell: *const fn (bell: *layout.Bell) void,
     ) !ShmPeers {
-        const places = try gpa.alloc(?ShmPeer, limits.shm_peers_max);
+        const places = try gpa.alloc(?ShmPeer, base_limits.shm_peers_max);
         errdefer gpa.free(places);
         @memset(places, null);
-        const pins = try gpa.alloc(Pin, limits.shm_peers_max * limits.shm_claim_max);
+        const pins = try gpa.alloc(Pin, base_limits.shm_peers_max * base_limits.shm_claim_max);
         errdefer gpa.free(pins);
-        const bells = try gpa.alloc(std.atomic.Value(?*layout.Bell), limits.shm_peers_max);
+        const bells = try gpa.alloc(std.atomic.Value(?*layout.Bell), base_limits.shm_peers_max);
         @memset(bells, .init(null));
         return .{
             .window = window,
@@ -136,7 +136,7 @@ pub const ShmPeers = struct {
                 .page = page,
                 .slot = slot,
                 .frames = .init(ring),
-                .pins = self.pins[i * limits.shm_claim_max ..][0..limits.shm_claim_max],
+                .pins = self.pins[i * base_limits.shm_claim_max ..][0..base_limits.shm_claim_max],
             };
             if (page.sleeps != 0) {
                 self.bells[i].store(&page.bell, .release);
@@ -244,13 +244,13 @@ pub const ShmPeers = struct {
             // A claim is as long as the protocol allows, whatever the memory says.
             const claimed = @min(
                 @atomicLoad(u64, &p.slot.claimed, .acquire),
-                consumed +| limits.shm_claim_max,
+                consumed +| base_limits.shm_claim_max,
             );
             p.unpin_below(self.pool, consumed);
             for (@max(from, consumed)..@max(from, consumed, @min(to, claimed))) |no| {
                 const node = self.window.node(no);
                 if (node.flags & layout.flag_lost != 0) continue;
-                const bytes = @import("../limits.zig").message_header_bytes + @as(u64, node.length);
+                const bytes = base_limits.message_header_bytes + @as(u64, node.length);
                 const span = self.pool.span_of(self.window.header_offset(node), bytes);
                 if (!p.pin(no, span)) break;
                 self.pool.retain(span.first, span.count);

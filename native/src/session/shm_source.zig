@@ -7,7 +7,6 @@
 
 const std = @import("std");
 const base_limits = @import("../limits.zig");
-const limits = @import("limits.zig");
 const assert = @import("../assert.zig").assert;
 const mutant = @import("../testing/mutant.zig");
 const barrier = @import("../agent/barrier.zig");
@@ -201,7 +200,7 @@ pub const ShmSource = struct {
     /// as much waits to be processed as may, or what comes next is gone.
     fn claim(self: *ShmSource, now_ns: u64, r: *Receiver, s: *Stream) bool {
         const next = s.next.msg;
-        const to = @min(next + limits.shm_claim_step, self.claimable(s));
+        const to = @min(next + base_limits.shm_claim_step, self.claimable(s));
         if (to <= next) return false;
         @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
         barrier.full();
@@ -215,7 +214,7 @@ pub const ShmSource = struct {
 
     fn claimable(self: *const ShmSource, s: *const Stream) u64 {
         assert(s.slot.? == self.slot);
-        return s.processed_next() + limits.shm_claim_max;
+        return s.processed_next() + base_limits.shm_claim_max;
     }
 
     /// Messages wait that the program must make room for: nobody tells of that.

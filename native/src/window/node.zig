@@ -167,7 +167,7 @@ pub const Cell = extern struct {
     tag: u64 align(64),
     bytes: u32,
     reserved: u32,
-    data: [cell_data_bytes]u8,
+    data: [240]u8,
 };
 
 pub const cell_data_bytes = 240;
@@ -176,7 +176,7 @@ pub const cells = 32;
 /// The last frames of one writer, for any number of readers; who is too slow misses some, as on a
 /// network. A sender's lies behind its `WindowPage`, a receiver's behind its `ReceiverPage`.
 pub const FrameRing = extern struct {
-    cells: [cells]Cell,
+    cells: [32]Cell,
 };
 
 /// What a thread sleeps on that others wake through shared memory.
