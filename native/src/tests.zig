@@ -13,7 +13,6 @@ test {
     _ = @import("agent/clock.zig");
     _ = @import("agent/cpu.zig");
     _ = @import("agent/senders_test.zig");
-    _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("order/log.zig");
@@ -41,7 +40,6 @@ test {
     _ = @import("window/frame_ring.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
-    _ = @import("window/prefault_test.zig");
     _ = @import("window/receiver_file.zig");
     _ = @import("window/recovery.zig");
     _ = @import("window/region.zig");
