@@ -13,6 +13,7 @@ test {
     _ = @import("agent/clock.zig");
     _ = @import("agent/cpu.zig");
     _ = @import("agent/senders_test.zig");
+    _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("order/log.zig");
