@@ -101,7 +101,7 @@ pub const Context = struct {
             self.relay = try std.Thread.spawn(
                 .{ .stack_size = stack_bytes },
                 wait.Waiter.relay,
-                .{ waiter, &self.stopping },
+                .{ waiter, waiter.bell.?.rings, &self.stopping },
             );
         }
         for (roles, 0..) |role, i| {

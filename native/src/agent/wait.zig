@@ -204,10 +204,11 @@ pub const Waiter = struct {
         if (self.bell) |b| ring(b);
     }
 
-    /// Passes rings on to a thread that sleeps on sockets, until `stopping`. A thread of its own.
-    pub fn relay(self: *Waiter, stopping: *const std.atomic.Value(bool)) void {
+    /// Passes rings on to a thread that sleeps on sockets, until `stopping`. A thread of its own;
+    /// `seen`: `rings` of the bell before the agent's thread could sleep for the first time.
+    pub fn relay(self: *Waiter, seen: u32, stopping: *const std.atomic.Value(bool)) void {
         const bell = self.bell.?;
-        var rings = @atomicLoad(u32, &bell.rings, .acquire);
+        var rings = seen;
         while (!stopping.load(.acquire)) {
             _ = wait_for_ring(bell, rings, sleep_ns_max);
             const now = @atomicLoad(u32, &bell.rings, .acquire);
@@ -390,7 +391,7 @@ test "a bell ends a sleep, by itself or through the relay" {
         var stopping: std.atomic.Value(bool) = .init(false);
         waiter.is_relayed = sockets == 2;
         const relay: ?std.Thread = if (waiter.is_relayed)
-            try std.Thread.spawn(.{}, Waiter.relay, .{ &waiter, &stopping })
+            try std.Thread.spawn(.{}, Waiter.relay, .{ &waiter, bell.rings, &stopping })
         else
             null;
         for (0..200) |_| {
