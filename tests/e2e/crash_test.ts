@@ -11,7 +11,8 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { RcmConfigInput } from "../../mod.ts";
-import { type CrashLine, type CrashRun, seedOf } from "./fixtures/crash_sender.ts";
+import { seedOf } from "./fixtures/crash_loop.ts";
+import type { CrashLine, CrashRun } from "./fixtures/crash_sender.ts";
 import { hash } from "./harness/content.ts";
 import {
   type Bed,
@@ -22,6 +23,7 @@ import {
   type Runtime,
   runtimes,
   sleep,
+  until,
   within,
 } from "./harness/driver.ts";
 import { forgetChild, keepChild, RUN_VARIABLE } from "./harness/run.ts";
@@ -53,7 +55,7 @@ function mixedSizes(count: number): number[] {
   });
 }
 
-/** Every third of `options` of the sender by turns: who sends, which threads there are. */
+/** From round to round another network thread sends, or none; memory is touched, or not. */
 function configOf(bed: Bed, way: Way, round: number): RcmConfigInput {
   return bed.config({
     transports: PARTITIONS.map((PartitionNo) => ({
@@ -106,9 +108,9 @@ function startSender(runtime: Runtime, run: CrashRun) {
 
 /** Waits a part of a millisecond too. */
 async function pause(ms: number): Promise<void> {
-  const until = performance.now() + ms;
+  const end = performance.now() + ms;
   if (ms > 2) await sleep(ms - 2);
-  while (performance.now() < until);
+  while (performance.now() < end);
 }
 
 /** What was accepted, and what was tried, of each partition. */
@@ -119,6 +121,13 @@ interface Counter {
 function readCounters(path: string): Counter[] {
   const numbers = new Float64Array(new Uint8Array(readFileSync(path)).buffer);
   return PARTITIONS.map((_, i) => ({ accepted: numbers[2 * i]!, tried: numbers[2 * i + 1]! }));
+}
+
+/** Waits until every thread sends: a Worker takes its time. */
+async function sendsAll([started]: readonly CrashLine[], counters: string): Promise<void> {
+  const all = () =>
+    readCounters(counters).every(({ accepted }, i) => accepted > (started?.written[i] ?? Infinity));
+  await until(all, () => "every thread sends", LIMIT_MS, 1);
 }
 
 /** What a successor finds is what its predecessor had accepted, and at most what it was at. */
@@ -141,18 +150,29 @@ async function killAgainAndAgain(bed: Bed, runtime: Runtime, way: Way): Promise<
   await rx.receiver("rx");
   const workDir = join(bed.folder, "sender");
   mkdirSync(workDir);
-  const run = { prefix: bed.prefix, workDir, context: "tx", topic: "t", sizes, counters };
+  const runOf = (round: number): CrashRun => ({
+    config: configOf(bed, way, round),
+    prefix: bed.prefix,
+    workDir,
+    context: "tx",
+    topic: "t",
+    partitions: PARTITIONS,
+    workers: round % 4 >= 2,
+    sizes,
+    counters,
+  });
   let inTraffic = 0;
+  let inWorkers = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
-    const config = configOf(bed, way, round);
     const kept = readCounters(counters);
-    const sender = startSender(runtime, { ...run, partitions: PARTITIONS, config });
+    const sender = startSender(runtime, runOf(round));
     const early = round % 5 === 4;
     if (early) {
       await Promise.race([pause(Math.random() * START_MS), sender.ended]);
     } else {
       const begun = Promise.race([sender.said, sender.ended]);
       await within(begun, LIMIT_MS, () => `round ${round}: the sender starts`);
+      if (runOf(round).workers) await sendsAll(sender.lines, counters);
       await pause(Math.random() * TRAFFIC_MS);
     }
     sender.kill();
@@ -160,20 +180,20 @@ async function killAgainAndAgain(bed: Bed, runtime: Runtime, way: Way): Promise<
     const [started] = sender.lines;
     if (started === undefined) continue;
     assertWritten(started, kept, `round ${round}`);
-    if (readCounters(counters)[0]!.accepted > started.written[0]!) inTraffic += 1;
+    const [first, second] = readCounters(counters).map(({ accepted }, i) =>
+      accepted > started.written[i]!
+    );
+    if (first) inTraffic += 1;
+    if (second && runOf(round).workers) inWorkers += 1;
   }
   const kept = readCounters(counters);
-  const last = startSender(runtime, {
-    ...run,
-    partitions: PARTITIONS,
-    config: configOf(bed, way, ROUNDS),
-    count: LAST_COUNT,
-  });
+  const last = startSender(runtime, { ...runOf(ROUNDS), count: LAST_COUNT });
   assert.match(await within(last.ended, LIMIT_MS, () => "the last sender ends"), /^code 0: /);
   const [started, all] = last.lines as [CrashLine, CrashLine];
   assertWritten(started, kept, "the last one");
   assert.deepEqual(all.written, started.written.map((no) => no + LAST_COUNT));
   assert.ok(inTraffic >= ROUNDS / 2, `only ${inTraffic} of ${ROUNDS} were killed in traffic`);
+  assert.ok(inWorkers >= ROUNDS / 10, `in ${inWorkers} of ${ROUNDS} a Worker was sending`);
   await rx.received("rx", all.written.reduce((sum, no) => sum + no, 0));
   await rx.check(
     "rx",
