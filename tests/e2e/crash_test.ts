@@ -27,6 +27,7 @@ import {
   within,
 } from "./harness/driver.ts";
 import { forgetChild, keepChild, RUN_VARIABLE } from "./harness/run.ts";
+import { statsOf } from "./harness/stats.ts";
 
 const ROUNDS = isLong ? 200 : 20;
 /** Sent by the last one, which is not killed. */
@@ -40,10 +41,19 @@ const program = fileURLToPath(new URL("./fixtures/crash_sender.ts", import.meta.
 /** How messages get to the receiver. */
 interface Way {
   readonly name: string;
+  readonly isNetwork: boolean;
   readonly transport: Record<string, unknown>;
   readonly receiver: Record<string, unknown>;
 }
-const ways: readonly Way[] = [{ name: "UDP", transport: {}, receiver: {} }];
+const ways: readonly Way[] = [
+  { name: "UDP", isNetwork: true, transport: {}, receiver: {} },
+  {
+    name: "shared memory",
+    isNetwork: false,
+    transport: { UseSharedMemory: 1 },
+    receiver: { ShmContext: ["tx"] },
+  },
+];
 
 /** Mostly small ones, many of several chunks, and a few that fill most of the arena. */
 function mixedSizes(count: number): number[] {
@@ -205,6 +215,11 @@ async function killAgainAndAgain(bed: Bed, runtime: Runtime, way: Way): Promise<
     })),
   );
   assert.deepEqual(rx.events.filter(({ type }) => type === "MESSAGE_LOSS"), []);
+  const { Rms } = (await statsOf(rx, "rx")).rx;
+  assert.equal(Rms.length, PARTITIONS.length);
+  for (const { DatagramsReceived } of Rms) {
+    assert.equal(DatagramsReceived > 0, way.isNetwork, `${DatagramsReceived} datagrams came`);
+  }
   await rx.close();
 }
 

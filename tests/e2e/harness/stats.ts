@@ -28,6 +28,7 @@ export interface RxStats {
   readonly TopicName: string;
   readonly PartitionNo: number;
   readonly NextMsgNo: number;
+  readonly DatagramsReceived: number;
   readonly NakSent: number;
   readonly RepairCount: number;
   readonly GapCount: number;
