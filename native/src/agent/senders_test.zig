@@ -24,6 +24,7 @@ extern fn rcm_tx_ready(handle: u32) i32;
 extern fn rcm_tx_marks(handle: u32, marks: [*]f64) i32;
 extern fn rcm_tx_flushed(handle: u32, marks: [*]f64) i32;
 extern fn rcm_send_data(handle: u32, data: [*]const u8, length: u32, to: u32, arg: u32) i32;
+extern fn rcm_allocator(context: u32, tx: u32, thread_no: u32) i32;
 extern fn rcm_malloc(handle: u32, size: u32) f64;
 extern fn rcm_realloc(handle: u32, size: u32) f64;
 extern fn rcm_send(handle: u32, length: u32, partition: u32, arg: u32) i32;
@@ -32,6 +33,7 @@ extern fn rcm_sender_close(handle: u32) i32;
 
 const partitions = 2;
 const threads_max = 4;
+const arena_bytes = 1 << 20;
 const ok = @backingInt(abi.Status.ok);
 const would_block = @backingInt(abi.Status.would_block);
 const stopped = @backingInt(abi.Status.stopped);
@@ -182,7 +184,7 @@ fn context_options(
         .repairPortEnd = 40_000,
         .repairPort = 0,
         .sendWindowSize = 256,
-        .arenaBytes = 1 << 20,
+        .arenaBytes = arena_bytes,
         .maxCacheMsgCount = 1000,
         .receiveBytes = 64 << 20,
         .isHandshake = false,
@@ -341,6 +343,12 @@ fn send_from_threads(asynchronous: bool, messages: u32) !void {
     }
     for (&threads) |t| t.join();
     for (0..threads_max) |i| try check.expect_all(@intCast(i), messages);
+    // Everything was acknowledged: one message may have all of the arena.
+    const allocator = rcm_allocator(bus.context, 0, 0);
+    while (rcm_malloc(@intCast(allocator), arena_bytes) < 0) {
+        _ = try bus.turn(&check);
+        if (clock.monotonic_ns() > until_ns) return error.ArenaInPieces;
+    }
     var refused: u64 = 0;
     for (&producers) |*p| refused += p.refused;
     try testing.expect(refused > 0); // The arena is small: it wrapped, and was full.

@@ -192,6 +192,125 @@ test "chunks in use have less than twice the bytes that live in them, and the op
     }
 }
 
+/// A message of the model below: which allocator made it, and how many bytes that one had given out
+/// before it.
+const Sent = struct { bump: u32, offset: u64, bytes: u64, at: u64 };
+
+/// Several threads send messages of all sizes to several windows, which are acknowledged each in
+/// its own order and at its own pace, one of them hardly at all for a while.
+const Traffic = struct {
+    const bumps_count = 6;
+    const windows_count = 5;
+    const chunks = 4096;
+
+    test_pool: TestPool,
+    random: std.Random,
+    bumps: [bumps_count]Bump = undefined,
+    /// Bytes that each allocator has given out.
+    given: [bumps_count]u64 = @splat(0),
+    live: [bumps_count]u64 = @splat(0),
+    windows: [windows_count]std.ArrayList(Sent) = @splat(.empty),
+    first: [windows_count]usize = @splat(0),
+    refused: u32 = 0,
+
+    fn send(self: *Traffic) !void {
+        const bump = self.random.uintLessThan(u32, bumps_count);
+        const window = self.random.uintLessThan(u32, windows_count);
+        // As many of each order of magnitude: 8 bytes to 256 KiB, which are 64 chunks.
+        const most = @as(u64, 8) << self.random.uintLessThan(u6, 16);
+        const bytes = self.random.intRangeAtMost(u64, most / 2 + 1, most);
+        const offset = self.bumps[bump].alloc(bytes, 8) orelse {
+            self.refused += 1;
+            return;
+        };
+        try self.windows[window].append(testing.allocator, .{
+            .bump = bump,
+            .offset = offset,
+            .bytes = bytes,
+            .at = self.given[bump],
+        });
+        self.given[bump] += std.mem.alignForward(u64, bytes, 8);
+        self.live[bump] += std.mem.alignForward(u64, bytes, 8);
+    }
+
+    fn acknowledge(self: *Traffic, window: usize) void {
+        const sent = self.windows[window].items[self.first[window]];
+        self.first[window] += 1;
+        self.live[sent.bump] -= std.mem.alignForward(u64, sent.bytes, 8);
+        self.test_pool.pool.free(sent.offset, sent.bytes);
+    }
+
+    fn waiting(self: *const Traffic, window: usize) usize {
+        return self.windows[window].items.len - self.first[window];
+    }
+
+    /// Bytes from the oldest message of each allocator that is still kept to its newest.
+    fn spans(self: *const Traffic) u64 {
+        var oldest = self.given;
+        for (&self.windows, self.first) |*window, first| {
+            for (window.items[first..]) |*sent| {
+                oldest[sent.bump] = @min(oldest[sent.bump], sent.at);
+            }
+        }
+        var sum: u64 = 0;
+        for (self.given, oldest) |given, from| sum += given - from;
+        return sum;
+    }
+
+    /// What `pool.zig` promises whatever the program does: chunks in use have less than twice the
+    /// bytes of the spans, and two chunks for each allocator (the one that the span begins in, and
+    /// the open one). And what comes of it here: a fifth over what lives (measured: 11 % at most,
+    /// 5 % on the average).
+    fn expect_bounded(self: *const Traffic) !void {
+        const pool = &self.test_pool.pool;
+        const used = @as(u64, chunks - pool.free_count()) * pool.chunk_bytes;
+        const slack = @as(u64, 2 * bumps_count) * pool.chunk_bytes;
+        const span = self.spans();
+        var live: u64 = 0;
+        for (self.live) |bytes| live += bytes;
+        try testing.expect(live <= span and live <= used);
+        try testing.expect(used < 2 * span + slack);
+        if (live > pool.bytes / 4) try testing.expect(used < live + live / 5);
+    }
+
+    /// Everything was acknowledged: all can be had at once, while the allocators are open.
+    fn expect_all_back(self: *Traffic) !void {
+        const all = self.test_pool.pool.take(chunks) orelse return error.NotAllFree;
+        self.test_pool.pool.release(all, chunks);
+    }
+};
+
+test "windows out of step: memory in use stays bounded, and all of it comes back" {
+    for (0..6) |seed| {
+        var prng: std.Random.DefaultPrng = .init(seed);
+        var t: Traffic = .{ .test_pool = try .init(Traffic.chunks), .random = prng.random() };
+        defer t.test_pool.deinit();
+        defer for (&t.windows) |*window| window.deinit(testing.allocator);
+        for (&t.bumps) |*bump| bump.* = Bump.init(&t.test_pool.pool).?;
+        for (0..3) |_| {
+            const slow = t.random.uintLessThan(usize, Traffic.windows_count);
+            for (0..4000) |step| {
+                try t.send();
+                for (0..Traffic.windows_count) |window| {
+                    // In bursts; the slow one keeps five times as many.
+                    const keep: usize = if (window == slow) 200 else 40;
+                    if (t.waiting(window) < keep) continue;
+                    for (0..t.random.uintAtMost(usize, 30)) |_| t.acknowledge(window);
+                }
+                if (step % 50 == 0) try t.expect_bounded();
+            }
+            for (0..Traffic.windows_count) |window| {
+                while (t.waiting(window) > 0) t.acknowledge(window);
+            }
+            try t.expect_all_back();
+        }
+        // About half of the arena lives: nothing is refused for want of neighbours.
+        try testing.expectEqual(0, t.refused);
+        for (&t.bumps) |*bump| bump.close();
+        try testing.expectEqual(Traffic.chunks, t.test_pool.pool.free_count());
+    }
+}
+
 test "allocations lie one behind the other, and the last one gives its bytes back" {
     var t: TestPool = try .init(16);
     defer t.deinit();
