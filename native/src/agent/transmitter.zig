@@ -172,9 +172,9 @@ pub const Transmitter = struct {
     pub fn send(self: *Transmitter, a: *Allocator, length: u32, partition: u32, arg: u32) Status {
         if (arg > std.math.maxInt(u16)) return .bad_argument;
         if (!a.is_reserved or length > a.size) return .bad_argument;
-        if (!self.has_partition(partition)) return .bad_partition;
+        const wanted = self.find(partition) orelse return .bad_partition;
         const message: Message = .{ .offset = a.offset, .length = length, .arg = @intCast(arg) };
-        const channel = self.commit(partition, message, a) orelse
+        const channel = self.commit(wanted, message, a) orelse
             return self.would_block_now(a.refused(), length, partition, true);
         a.is_reserved = false;
         a.refused().bytes = 0;
@@ -191,7 +191,7 @@ pub const Transmitter = struct {
         arg: u32,
     ) Status {
         if (arg > std.math.maxInt(u16)) return .bad_argument;
-        if (!self.has_partition(partition)) return .bad_partition;
+        const wanted = self.find(partition) orelse return .bad_partition;
         if (self.too_large(data.len)) return .too_large;
         const offset = self.reserve(&from.bump, data.len) orelse
             return self.would_block_now(&from.refused, data.len, partition, false);
@@ -201,7 +201,7 @@ pub const Transmitter = struct {
             .length = @intCast(data.len),
             .arg = @intCast(arg),
         };
-        const channel = self.commit(partition, message, null) orelse {
+        const channel = self.commit(wanted, message, null) orelse {
             from.bump.cancel(offset, header_bytes + data.len);
             return self.would_block_now(&from.refused, data.len, partition, false);
         };
@@ -212,10 +212,14 @@ pub const Transmitter = struct {
 
     const Message = struct { offset: u64, length: u32, arg: u16 };
 
-    fn has_partition(self: *const Transmitter, partition: u32) bool {
-        if (partition == 0) return true;
-        for (self.channels) |c| if (c.partition == partition) return true;
-        return false;
+    /// Where a message is to go: a window, or any in turn.
+    const Wanted = union(enum) { one: *TxChannel, any };
+
+    /// Null: there is no such partition.
+    inline fn find(self: *const Transmitter, partition: u32) ?Wanted {
+        if (partition == 0) return .any;
+        for (self.channels) |c| if (c.partition == partition) return .{ .one = c };
+        return null;
     }
 
     inline fn begin_publishing(self: *Transmitter) void {
@@ -230,10 +234,18 @@ pub const Transmitter = struct {
     /// threads that share a transmitter wait for each other: some 20 ns, or one step of an agent
     /// where a full ring has to give up what it only caches. A reservation of `from` is cut to what
     /// is sent before anybody can free it.
-    fn commit(self: *Transmitter, partition: u32, message: Message, from: ?*Allocator) ?*TxChannel {
+    inline fn commit(
+        self: *Transmitter,
+        wanted: Wanted,
+        message: Message,
+        from: ?*Allocator,
+    ) ?*TxChannel {
         self.begin_publishing();
         defer self.end_publishing();
-        const channel = self.choose(partition) orelse return null;
+        const channel = switch (wanted) {
+            .one => |c| if (has_node(c)) c else return null,
+            .any => self.next_with_node() orelse return null,
+        };
         if (from) |a| a.own.bump.shrink_last(
             message.offset,
             header_bytes + @as(u64, a.size),
@@ -246,24 +258,17 @@ pub const Transmitter = struct {
         return channel;
     }
 
-    /// Partition 0: strict round robin; one without room is skipped. Null: none has room.
-    fn choose(self: *Transmitter, partition: u32) ?*TxChannel {
-        if (partition != 0) {
-            for (self.channels) |c| {
-                if (c.partition == partition) return if (self.has_node(c)) c else null;
-            }
-            return null;
-        }
+    /// Strict round robin; one without room is skipped. Null: none has room.
+    fn next_with_node(self: *Transmitter) ?*TxChannel {
         for (0..self.channels.len) |_| {
             const c = self.channels[self.next_channel];
             self.next_channel = (self.next_channel + 1) % @as(u32, @intCast(self.channels.len));
-            if (self.has_node(c)) return c;
+            if (has_node(c)) return c;
         }
         return null;
     }
 
-    fn has_node(self: *Transmitter, c: *TxChannel) bool {
-        _ = self;
+    inline fn has_node(c: *TxChannel) bool {
         if (!c.window.ring_full()) return true;
         c.token.take();
         defer c.token.give();
@@ -364,7 +369,7 @@ pub const Transmitter = struct {
         defer self.end_publishing();
         for (self.channels) |c| {
             if (partition != 0 and c.partition != partition) continue;
-            if (self.has_node(c)) return true;
+            if (has_node(c)) return true;
         }
         return false;
     }
