@@ -37,6 +37,11 @@ pub const Refused = struct {
     /// It has its memory already and only needs a node.
     is_reserved: bool = false,
     partition: u32 = 0,
+
+    /// Stores only where there is something: other threads read what lies on the same line.
+    inline fn clear(self: *Refused) void {
+        if (self.bytes != 0) self.bytes = 0;
+    }
 };
 
 /// Where a thread's messages lie, and what it was refused.
@@ -47,8 +52,9 @@ pub const Producer = struct {
 
 /// Memory for messages of one producing thread (`getAllocator`, `openSender`).
 pub const Allocator = struct {
+    /// A line of its own: other threads write theirs with each message.
+    own: Producer align(64),
     context: *@import("context.zig").Context,
-    own: Producer,
     transmitter: *Transmitter,
     /// Null: the thread of the context, whose `ready` covers all its allocators.
     thread_no: ?u6 = null,
@@ -76,8 +82,8 @@ pub const Transmitter = struct {
     pool: *ChunkPool,
     arena_bytes: u64,
     waiter: ?*Waiter,
-    /// Of the thread of the context.
-    own: Producer,
+    /// Of the thread of the context; a line of its own.
+    own: Producer align(64),
     send_flag: std.atomic.Value(bool) = .init(true),
     /// Other threads may send too. Set by the thread of the context, which is the only one that
     /// sends while it is false; it stays.
@@ -177,7 +183,7 @@ pub const Transmitter = struct {
         const channel = self.commit(wanted, message, a) orelse
             return self.would_block_now(a.refused(), length, partition, true);
         a.is_reserved = false;
-        a.refused().bytes = 0;
+        a.refused().clear();
         self.tell(channel);
         return .ok;
     }
@@ -205,7 +211,7 @@ pub const Transmitter = struct {
             from.bump.cancel(offset, header_bytes + data.len);
             return self.would_block_now(&from.refused, data.len, partition, false);
         };
-        from.refused.bytes = 0;
+        from.refused.clear();
         self.tell(channel);
         return .ok;
     }
