@@ -46,7 +46,11 @@ pub fn main(init: std.process.Init) !void {
     if (task.work == .ours) {
         const job = task.job orelse machine.fail("no job", .{});
         const text = try std.Io.Dir.cwd().readFileAlloc(init.io, job.start, arena, .unlimited);
-        return ours.run(&job, text, out);
+        const far = if (job.far.len == 0)
+            ""
+        else
+            try std.Io.Dir.cwd().readFileAlloc(init.io, job.far, arena, .unlimited);
+        return ours.run(&job, text, far, out);
     }
     try measure(&task, out, try arena.create(Histogram));
     try out.flush();

@@ -25,6 +25,22 @@ pub const Histogram = struct {
         return @as(u64, shift) * steps + (value >> shift);
     }
 
+    /// The value that a share of all does not exceed.
+    pub fn at(self: *const Histogram, share: f64) u64 {
+        var left: u64 = @intFromFloat(@ceil(share * @as(f64, @floatFromInt(self.count))));
+        for (self.counts, 0..) |n, i| {
+            left -|= n;
+            if (left == 0) return lowest(i);
+        }
+        return self.max_ns;
+    }
+
+    fn lowest(index: u64) u64 {
+        if (index < 2 * steps) return index;
+        const shift: u6 = @intCast(index / steps - 1);
+        return (index - @as(u64, shift) * steps) << shift;
+    }
+
     /// `"count":N,"maxNs":N,"buckets":[[index,count],...]`
     pub fn write(self: *const Histogram, out: *std.Io.Writer) !void {
         try out.print("\"count\":{d},\"maxNs\":{d},\"buckets\":[", .{ self.count, self.max_ns });

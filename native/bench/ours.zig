@@ -25,6 +25,8 @@ pub const Job = struct {
     role: Role,
     /// File with the text for `rcm_context_start`.
     start: []const u8,
+    /// The other end's, where one process has both.
+    far: []const u8 = "",
     core: u32,
     bytes: u32 = 140,
     warm: u64 = 0,
@@ -39,11 +41,14 @@ pub const Job = struct {
     readsAll: bool = false,
 };
 
-pub const Role = enum { ping, pong, flood, sink, paced, paced_sink, large, large_sink, start };
+pub const Role = enum { ping, pong, flood, sink, paced, paced_sink, large, large_sink, start, solo };
 
 const Status = enum(i32) { ok = 0, would_block = 1, _ };
 const Descriptor = extern struct { offset8: u32, length: u32, stream: u32, args: u32, sqn: f64 };
 const batch = 256;
+/// Messages between two looks at the network of a sender that never waits: 64 bytes each, they fill
+/// the 44 datagrams that leave in one call.
+const run_messages = 880;
 
 const Bus = struct {
     handle: u32,
@@ -114,7 +119,7 @@ const Bus = struct {
     }
 };
 
-pub fn run(job: *const Job, text: []const u8, out: *std.Io.Writer) !void {
+pub fn run(job: *const Job, text: []const u8, far_text: []const u8, out: *std.Io.Writer) !void {
     machine.pin(job.core);
     const began_ns = machine.now_ns();
     var bus: Bus = .start(text, job.shares);
@@ -128,6 +133,7 @@ pub fn run(job: *const Job, text: []const u8, out: *std.Io.Writer) !void {
         .paced_sink => try paced_sink(job, &bus, out),
         .large => large(job, &bus),
         .large_sink => try large_sink(job, &bus, out),
+        .solo => try solo(job, &bus, far_text, out),
         .start => try out.print("{{\"kind\":\"time\",\"ns\":{d}}}\n", .{started_ns}),
     }
     try out.flush();
@@ -170,11 +176,42 @@ fn pong(job: *const Job, bus: *Bus) void {
     }
 }
 
+/// Both ends in one thread, so that nobody waits: what a message costs in each step. Robust against
+/// others on the core, because a step takes microseconds and most are not disturbed.
+fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) !void {
+    const message: [65536]u8 = @splat(3);
+    var far: Bus = .start(far_text, false);
+    while (rcm_tx_connected(near.handle << 8) < 1) {
+        _ = rcm_work(near.handle);
+        _ = far.poll(0);
+    }
+    const steps = try std.heap.page_allocator.create([3]Histogram);
+    steps.* = @splat(.{});
+    for (0..job.count) |_| {
+        var at: [4]u64 = undefined;
+        at[0] = machine.now_ns();
+        for (0..run_messages) |_| near.send(message[0..job.bytes]);
+        at[1] = machine.now_ns();
+        _ = rcm_work(near.handle);
+        at[2] = machine.now_ns();
+        machine.keep(take(&far, run_messages));
+        at[3] = machine.now_ns();
+        for (steps, at[0..3], at[1..4]) |*step, from, to| step.add(to - from);
+        while (rcm_work(near.handle) > 0) _ = far.poll(0);
+    }
+    const per_message = @as(f64, run_messages);
+    for (steps, [_][]const u8{ "send", "pack", "take" }) |*step, name| {
+        const ns: f64 = @floatFromInt(step.at(0.2));
+        try out.print("{s} {d:.1} ns ", .{ name, ns / per_message });
+    }
+    try out.writeAll("a message\n");
+}
+
 fn flood(job: *const Job, bus: *Bus) void {
     const message: [65536]u8 = @splat(3);
     bus.connect(job.receivers);
     while (true) {
-        for (0..batch) |_| bus.send(message[0..job.bytes]);
+        for (0..run_messages) |_| bus.send(message[0..job.bytes]);
         _ = rcm_work(bus.handle);
     }
 }

@@ -37,20 +37,7 @@ pub fn mood_ns(cores: [2]u32) u64 {
         }
         if (sample >= 200) histogram.add((machine.now_ns() - from) / per_sample);
     }
-    return median(&histogram);
-}
-
-fn median(histogram: *const Histogram) u64 {
-    var left = histogram.count / 2;
-    for (histogram.counts, 0..) |n, i| {
-        if (n > left) {
-            if (i < 256) return i;
-            const shift: u6 = @intCast(i / 128 - 1);
-            return (i - @as(u64, shift) * 128) << shift;
-        }
-        left -= n;
-    }
-    return histogram.max_ns;
+    return histogram.at(0.5);
 }
 
 pub const slots = 4096;
