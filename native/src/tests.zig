@@ -7,6 +7,8 @@ test {
     _ = @import("abi_gen.zig");
     _ = @import("abi_hash.zig");
     _ = @import("assert.zig");
+    _ = @import("copy.zig");
+    _ = @import("crc32c.zig");
     _ = @import("fuzz.zig");
     _ = @import("limits.zig");
     _ = @import("agent/barrier.zig");

@@ -305,10 +305,10 @@ pub const Context = struct {
     fn note_processed(self: *Context, rx: *RxAgent, done: []const Descriptor) void {
         _ = self;
         for (done, 1..) |*d, next| {
+            if (next < done.len and done[next].stream == d.stream) continue;
             const msg_next = rx.log.header_of(d).msg_no + 1;
             rx.delivered_next[d.stream] = msg_next;
             if (d.region == 0) continue;
-            if (next < done.len and done[next].stream == d.stream) continue;
             const slot = rx.receiver.streams[d.stream].slot.?;
             @atomicStore(u64, &slot.consumed, msg_next, .release);
         }

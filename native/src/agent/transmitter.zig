@@ -14,6 +14,7 @@ const std = @import("std");
 const abi = @import("../abi.zig");
 const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
+const copy = @import("../copy.zig").copy;
 const clock = @import("clock.zig");
 const layout = @import("../window/node.zig");
 const pool_file = @import("../window/pool.zig");
@@ -201,7 +202,7 @@ pub const Transmitter = struct {
         if (self.too_large(data.len)) return .too_large;
         const offset = self.reserve(&from.bump, data.len) orelse
             return self.would_block_now(&from.refused, data.len, partition, false);
-        @memcpy(self.pool.slice(offset + header_bytes, data.len), data);
+        copy(self.pool.slice(offset + header_bytes, data.len), data);
         const message: Message = .{
             .offset = offset,
             .length = @intCast(data.len),

@@ -19,6 +19,7 @@
 const std = @import("std");
 const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
+const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
@@ -123,7 +124,7 @@ pub const Log = struct {
         const sqn = self.next_sqn;
         self.header_at(self.at).* = make_header(meta, @intCast(payload.len), sqn);
         const start = self.at + record.header_bytes;
-        @memcpy(self.pool.base[start..][0..payload.len], payload);
+        copy(self.pool.base[start..][0..payload.len], payload);
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;

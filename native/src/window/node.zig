@@ -16,6 +16,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
+const crc32c = @import("../crc32c.zig");
 const limits = @import("../limits.zig");
 
 /// In front of every payload in the arena; the same bytes as in a packed datagram.
@@ -49,11 +50,11 @@ pub const Node = extern struct {
 
     /// The check that belongs to the other fields.
     pub inline fn checksum(self: *const Node) u32 {
-        var crc: u32 = std.math.maxInt(u32);
-        crc = crc32c_u64(crc, self.tag);
-        crc = crc32c_u64(crc, @as(u64, self.length) << 32 | self.offset8);
-        crc = crc32c_u64(crc, @as(u64, self.flags) << 16 | self.msg_arg);
-        crc = crc32c_u64(crc, self.reserved);
+        var crc = crc32c.initial;
+        crc = crc32c.next_u64(crc, self.tag);
+        crc = crc32c.next_u64(crc, @as(u64, self.length) << 32 | self.offset8);
+        crc = crc32c.next_u64(crc, @as(u64, self.flags) << 16 | self.msg_arg);
+        crc = crc32c.next_u64(crc, self.reserved);
         return ~crc;
     }
 };
@@ -238,21 +239,6 @@ pub const layout_hash: u32 = blk: {
     }
     break :blk hash;
 };
-
-/// Continues a CRC32C (reflected, without the final complement) by 8 bytes.
-inline fn crc32c_u64(crc: u32, value: u64) u32 {
-    if (comptime builtin.cpu.arch == .x86_64 and builtin.cpu.has(.x86, .sse4_2)) {
-        return @truncate(asm ("crc32q %[value], %[crc]"
-            : [crc] "=r" (-> u64),
-            : [value] "r" (value),
-              [old] "0" (@as(u64, crc)),
-        ));
-    }
-    var state: std.hash.crc.@"CRC-32/ISCSI" = .init();
-    state.crc = crc;
-    state.update(std.mem.asBytes(&value));
-    return state.crc;
-}
 
 comptime {
     const ok = std.debug.assert;

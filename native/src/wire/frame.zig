@@ -14,6 +14,7 @@
 //! follows them.
 
 const std = @import("std");
+const crc32c = @import("../crc32c.zig");
 const builtin = @import("builtin");
 const limits = @import("../session/limits.zig");
 const assert = @import("../assert.zig").assert;
@@ -405,15 +406,19 @@ fn body_bytes_min(kind: Type) u32 {
     };
 }
 
-const Crc = std.hash.crc.@"CRC-32/ISCSI";
-
 /// CRC32C of a datagram as if its check field were 0.
 pub fn check_of(datagram: []const u8) u32 {
-    var crc = Crc.init();
-    crc.update(datagram[0..8]);
-    crc.update(&.{ 0, 0, 0, 0 });
-    crc.update(datagram[12..]);
-    return crc.final();
+    assert(datagram.len >= header_bytes);
+    const rest_at = @offsetOf(Header, "check") + @sizeOf(u32);
+    const first = std.mem.readInt(u64, datagram[0..8], .little);
+    // The check is the low half of the second word.
+    const second = @as(u64, std.mem.readInt(u32, datagram[rest_at..][0..4], .little)) << 32;
+    const begun = crc32c.next_u64(crc32c.next_u64(crc32c.initial, first), second);
+    return ~crc32c.update(begun, datagram[16..]);
+}
+
+comptime {
+    std.debug.assert(@offsetOf(Header, "check") == 8);
 }
 
 /// Last step of building a datagram that is not sealed.
