@@ -44,7 +44,19 @@ pub const Job = struct {
 pub const Role = enum { ping, pong, flood, sink, paced, paced_sink, large, large_sink, start, solo };
 
 const Status = enum(i32) { ok = 0, would_block = 1, _ };
-const Descriptor = extern struct { offset8: u32, length: u32, stream: u32, args: u32, sqn: f64 };
+/// As `native/src/order/record.zig` has it.
+const Descriptor = extern struct {
+    offset8: u32,
+    length: u32,
+    stream: u32,
+    args: u32,
+    sqn: f64,
+    header8: u32,
+    region: u32,
+};
+const region_arena = 2;
+const region_shared = 16;
+const regions_max = 8;
 const batch = 256;
 /// Messages between two looks at the network of a sender that never waits: 64 bytes each, they fill
 /// the 44 datagrams that leave in one call.
@@ -53,7 +65,8 @@ const run_messages = 880;
 const Bus = struct {
     handle: u32,
     descriptors: [*]const Descriptor,
-    log: [*]const u8,
+    /// The receive log, then the windows that are read in place.
+    regions: [regions_max]?[*]const u8,
     processed: u32 = 0,
     next_sqn: f64 = 0,
     shares: bool,
@@ -66,10 +79,12 @@ const Bus = struct {
             machine.fail("start: {s}", .{buffer[0..@intCast(@max(0, length))]});
         }
         const handle: u32 = @intCast(result);
+        var regions: [regions_max]?[*]const u8 = @splat(null);
+        regions[0] = region(handle, 1);
         return .{
             .handle = handle,
             .descriptors = @ptrCast(@alignCast(region(handle, 0))),
-            .log = region(handle, 1),
+            .regions = regions,
             .shares = shares,
         };
     }
@@ -98,8 +113,13 @@ const Bus = struct {
         return found;
     }
 
-    inline fn payload(self: *const Bus, d: *const Descriptor) []const u8 {
-        return self.log[@as(u64, d.offset8) * 8 ..][0..d.length];
+    inline fn payload(self: *Bus, d: *const Descriptor) []const u8 {
+        const found = self.regions[d.region] orelse blk: {
+            const mapped = region(self.handle, region_shared + d.region);
+            self.regions[d.region] = mapped;
+            break :blk mapped;
+        };
+        return found[@as(u64, d.offset8) * 8 ..][0..d.length];
     }
 
     inline fn send(self: *Bus, message: []const u8) void {
@@ -302,7 +322,7 @@ fn stamp(payload: []const u8) u64 {
 fn large(job: *const Job, bus: *Bus) void {
     const allocator = rcm_allocator(bus.handle, 0, 0);
     if (allocator < 0) machine.fail("no allocator", .{});
-    const arena = Bus.region(bus.handle, 2);
+    const arena = Bus.region(bus.handle, region_arena);
     const source = std.heap.page_allocator.alloc(u8, job.bytes) catch machine.fail("memory", .{});
     @memset(source, 5);
     bus.connect(job.receivers);
