@@ -226,7 +226,7 @@ test "every byte of the headers, changed: refused, but for the pid" {
     }
 }
 
-test "every byte of the cursors, changed: nothing is lost" {
+test "every byte of the cursors and of the frame ring, changed: nothing is lost" {
     const scene: *Scene = try .init();
     defer scene.deinit();
     for (@offsetOf(layout.WindowPage, "written")..limits.page_bytes) |offset| {
@@ -235,6 +235,11 @@ test "every byte of the cursors, changed: nothing is lost" {
             try testing.expectEqual(Scene.Verdict{ .lost = 0 }, verdict);
             if (offset >= 1024) break;
         }
+    }
+    const ring_end = scene.good[@backingInt(File.page)].len;
+    for (limits.page_bytes..ring_end) |offset| {
+        const verdict = try scene.flip(.page, offset, mask_of(offset));
+        try testing.expectEqual(Scene.Verdict{ .lost = 0 }, verdict);
     }
     for (@offsetOf(layout.ArenaPage, "generation")..limits.page_bytes) |offset| {
         const verdict = try scene.flip(.arena, offset, mask_of(offset));
