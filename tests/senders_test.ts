@@ -112,10 +112,21 @@ async function openAll(workers: readonly Sending[], tx: RcmTransmitter): Promise
 
 const TWO = { partitions: 2, all: { MaxMemoryAllowedMBytes: 2 } };
 
-for (const AsynchronousRms of [0, 1]) {
-  test(`three Workers and the main thread send (AsynchronousRms ${AsynchronousRms})`, () =>
+/** How messages leave: in the thread that sends, in the network's, or they are read in place. */
+const WAYS = {
+  "AsynchronousRms 0": { transport: { AsynchronousRms: 0 } },
+  "AsynchronousRms 1": { transport: { AsynchronousRms: 1 } },
+  "shared memory": {
+    transport: { UseSharedMemory: 1 },
+    contexts: { rx1: { ShmContext: ["tx1"] } },
+  },
+};
+
+for (const [name, way] of Object.entries(WAYS)) {
+  test(`three Workers and the main thread send (${name})`, () =>
     withWorkers(WORKERS, async (workers) => {
-      const bus = makeBus({ ...TWO, transport: { AsynchronousRms, AckTimeoutMilli: 10_000 } });
+      const transport = { ...way.transport, AckTimeoutMilli: 10_000 };
+      const bus = makeBus({ ...TWO, ...way, transport });
       try {
         const check = createCheck();
         const { tx, sender } = await startBoth(bus, check);
