@@ -488,3 +488,44 @@ test "flush marks cover what the thread has sent before" {
     while (check.count[1] < 50) _ = try bus.turn(&check);
     try check.expect_all(1, 50);
 }
+
+test "a reservation grows in its place once what lies behind it was acknowledged" {
+    var bus: Bus = try .open(true);
+    defer bus.close();
+    try testing.expectEqual(0, rcm_tx_share(bus.tx));
+    var arena: [*]u8 = undefined;
+    const grows = try bus.sender(1, &arena);
+    const other = try bus.sender(2, null);
+    const before = rcm_malloc(grows, 100_000);
+    try testing.expect(before > 0);
+    fill_message(arena[@intFromFloat(before)..][0..100_000], 1, 0);
+    const bytes = try testing.allocator.alloc(u8, 600_000);
+    defer testing.allocator.free(bytes);
+    fill_message(bytes, 2, 0);
+    try testing.expectEqual(0, rcm_send_data(other, bytes.ptr, 600_000, 1, 0));
+    // Beside what it has there will never be room for so much.
+    const full: f64 = -@as(f64, @floatFromInt(would_block));
+    try testing.expectEqual(full, rcm_realloc(grows, 1_000_000));
+    try testing.expectEqual(0, rcm_tx_ready(grows));
+    var check: Check = .{};
+    const until_ns = clock.monotonic_ns() + wait_limit_ns;
+    while (rcm_tx_ready(grows) == 0) {
+        _ = try bus.turn(&check);
+        if (clock.monotonic_ns() > until_ns) return error.NeverReady;
+    }
+    const after = rcm_realloc(grows, 1_000_000);
+    try testing.expectEqual(before, after);
+    const message = arena[@intFromFloat(after)..][0..1_000_000];
+    const kept = try testing.allocator.alloc(u8, 100_000);
+    defer testing.allocator.free(kept);
+    fill_message(kept, 1, 0);
+    try testing.expectEqualSlices(u8, kept, message[0..kept.len]);
+    fill_message(message, 1, 0);
+    try testing.expectEqual(0, rcm_send(grows, 1_000_000, 1, 0));
+    while (check.count[1] == 0) {
+        _ = try bus.turn(&check);
+        if (clock.monotonic_ns() > until_ns) return error.NotAllCame;
+    }
+    try check.expect_all(1, 1);
+    try check.expect_all(2, 1);
+}

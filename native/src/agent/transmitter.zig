@@ -38,6 +38,8 @@ pub const Refused = struct {
     /// It has its memory already and only needs a node.
     is_reserved: bool = false,
     partition: u32 = 0,
+    /// It is to get its memory in the place of what this one has reserved, or beside it.
+    grows: ?*Allocator = null,
 
     /// Stores only where there is something: other threads read what lies on the same line.
     inline fn clear(self: *Refused) void {
@@ -157,15 +159,53 @@ pub const Transmitter = struct {
         if (new <= old) {
             a.own.bump.shrink_last(a.offset, old, new);
         } else if (!a.own.bump.grow_last(a.offset, old, new)) {
-            const offset = self.reserve(&a.own.bump, size) orelse
-                return refusal(self.would_block_now(a.refused(), size, 0, false));
-            const from = self.pool.slice(a.offset + header_bytes, a.size);
-            @memcpy(self.pool.slice(offset + header_bytes, a.size), from);
-            self.pool.free(a.offset, old);
-            a.offset = offset;
+            const offset = self.reserve_more(a, size) orelse {
+                const status = self.would_block_now(a.refused(), size, 0, false);
+                a.refused().grows = a;
+                return refusal(status);
+            };
+            if (offset != a.offset) {
+                const from = self.pool.slice(a.offset + header_bytes, a.size);
+                @memcpy(self.pool.slice(offset + header_bytes, a.size), from);
+                self.pool.free(a.offset, old);
+                a.offset = offset;
+            }
         }
         a.size = size;
         return @floatFromInt(a.offset + header_bytes);
+    }
+
+    /// Room for a message of `size` bytes behind what `a` has reserved (the same offset), or beside
+    /// it. What is only cached may lie in the way of either.
+    fn reserve_more(self: *Transmitter, a: *Allocator, size: u64) ?u64 {
+        const bump = &a.own.bump;
+        const old = header_bytes + @as(u64, a.size);
+        const new = header_bytes + size;
+        if (bump.alloc(new, 8)) |offset| return offset;
+        for (self.siblings) |c| {
+            c.token.take();
+            defer c.token.give();
+            while (c.sender.make_room(clock.monotonic_ns())) {
+                if (bump.grow_last(a.offset, old, new)) return a.offset;
+                if (bump.alloc(new, 8)) |offset| return offset;
+            }
+        }
+        // Looking for room has taken chunks away that are open and empty.
+        return if (bump.grow_last(a.offset, old, new)) a.offset else null;
+    }
+
+    /// Whether a reservation that could not grow now would: it stays as it is.
+    fn may_grow(self: *Transmitter, a: *Allocator, size: u64) bool {
+        const old = header_bytes + @as(u64, a.size);
+        const new = header_bytes + size;
+        if (new <= old) return true;
+        const bump = &a.own.bump;
+        const offset = if (bump.grow_last(a.offset, old, new))
+            a.offset
+        else
+            self.reserve_more(a, size) orelse return false;
+        if (offset == a.offset) bump.shrink_last(offset, new, old) else bump.cancel(offset, new);
+        return true;
     }
 
     fn refusal(status: Status) f64 {
@@ -359,6 +399,9 @@ pub const Transmitter = struct {
         const refused = from.refused;
         if (!self.any_has_node(refused.partition)) return self.not_ready();
         if (refused.bytes > 0 and refused.is_reserved) return true;
+        if (refused.bytes > 0) if (refused.grows) |a| if (a.is_reserved) {
+            return self.may_grow(a, refused.bytes) or self.not_ready();
+        };
         const size = @max(1, refused.bytes);
         const offset = self.reserve(&from.bump, size) orelse return self.not_ready();
         from.bump.cancel(offset, header_bytes + size);
