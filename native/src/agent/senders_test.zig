@@ -53,21 +53,33 @@ const Bus = struct {
         var self: Bus = .{ .context = 0, .tx = 0 };
         const name = try std.fmt.bufPrint(&self.name, "test{x}", .{files.random_u64() >> 16});
         self.name_len = name.len;
-        const port: u16 = @intCast(10_000 + files.random_u64() % 19_000);
+        errdefer self.wipe() catch {};
+        // An address of its own, so that tests may run side by side.
+        var ip_buffer: [16]u8 = undefined;
+        const random = files.random_u64();
+        const ip = try std.fmt.bufPrint(&ip_buffer, "127.{d}.{d}.{d}", .{
+            1 + random % 250,
+            1 + (random >> 16) % 250,
+            1 + (random >> 32) % 250,
+        });
+        const addrs = [_][]const u8{ip};
+        const port: u16 = @intCast(10_000 + (random >> 48) % 19_000);
         var sending: [partitions]options_file.TxPartition = undefined;
         var receiving: [partitions]options_file.Rx = undefined;
         for (&sending, &receiving, 0..) |*tx, *rx, i| {
-            tx.* = partition_options(@intCast(i + 1), port + @as(u16, @intCast(i)), asynchronous);
+            tx.* = partition_options(@intCast(i + 1), port + @as(u16, @intCast(i)), &addrs);
+            tx.asynchronous = asynchronous;
             rx.* = channel_options(tx);
         }
         const tx: options_file.Tx = .{ .topic = "t", .txArg = 0, .partitions = &sending };
-        const options = context_options(name, &.{tx}, &receiving);
+        const options = context_options(name, ip, &.{tx}, &receiving);
         const json = try std.json.Stringify.valueAlloc(testing.allocator, options, .{});
         defer testing.allocator.free(json);
         const handle = rcm_context_start(json.ptr, @intCast(json.len), -1);
-        try testing.expect(handle >= 0);
+        if (handle < 0) return error.NotStarted;
         self.context = @intCast(handle);
         self.tx = self.context << 8;
+        errdefer _ = rcm_context_close(self.context);
         var place: [2]f64 = undefined;
         try testing.expectEqual(0, rcm_region(self.context, 0, &place));
         self.descriptors = @ptrFromInt(@as(usize, @intFromFloat(place[0])));
@@ -127,14 +139,14 @@ const Bus = struct {
     }
 };
 
-fn partition_options(no: u16, port: u16, asynchronous: bool) options_file.TxPartition {
+fn partition_options(no: u16, port: u16, addrs: []const []const u8) options_file.TxPartition {
     return .{
         .transportId = no,
         .partitionNo = no,
-        .addrs = &.{"127.0.0.1"},
+        .addrs = addrs,
         .port = port,
         .mtu = 1500,
-        .asynchronous = asynchronous,
+        .asynchronous = true,
         .heartbeatIntervalMs = 100,
         .heartbeatTimeoutMs = 30_000,
         .ackIntervalMs = 10,
@@ -165,6 +177,7 @@ fn channel_options(tx: *const options_file.TxPartition) options_file.Rx {
 
 fn context_options(
     name: []const u8,
+    ip: []const u8,
     tx: []const options_file.Tx,
     rx: []const options_file.Rx,
 ) options_file.Options {
@@ -173,7 +186,7 @@ fn context_options(
         .id = 1,
         .clusterId = 0,
         .prefix = "",
-        .ip = "127.0.0.1",
+        .ip = ip,
         .threading = .@"inline",
         .waitStrategy = "adaptive",
         .bindCoreId = -1,
