@@ -56,6 +56,9 @@ pub const shm_peers_max = 32;
 pub const shm_claim_max = 1024;
 /// Messages that it claims at once: a barrier each time.
 pub const shm_claim_step = 256;
+/// Of an arena's chunks, those that one receiver may hold once it hangs: one in so many. A message
+/// that is larger is held all the same, alone.
+pub const shm_claim_share = 16;
 /// How often a thread that would sleep looks for frames of receivers, and for acknowledgements
 /// while somebody waits for room.
 pub const shm_look_ns = 20 * std.time.ns_per_ms;
@@ -81,6 +84,11 @@ pub const receive_bytes_max: u64 = region_bytes_max;
 pub fn chunk_bytes_for(region_bytes: u64) u32 {
     const aim = std.math.clamp(region_bytes / chunk_count_aim, chunk_bytes_min, chunk_bytes_max);
     return @intCast(std.math.floorPowerOfTwo(u64, aim));
+}
+
+/// Chunks of an arena that a receiver may hold once it hangs.
+pub fn shm_claim_chunks(pool_bytes: u64, chunk_bytes: u32) u32 {
+    return @max(1, @as(u32, @intCast(pool_bytes / chunk_bytes)) / shm_claim_share);
 }
 
 /// Nodes in the ring of a window over an arena: the next power of two of a node for each

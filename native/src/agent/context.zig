@@ -295,6 +295,7 @@ pub const Context = struct {
         if (processed > 0) {
             self.note_processed(rx, self.descriptors()[0..processed]);
             log.processed(at + processed);
+            if (rx.windows != null) self.tell_processed(rx);
         }
         _ = self.work_inline();
         if (log.read_next() != log.processed_next()) log.rewind();
@@ -312,6 +313,15 @@ pub const Context = struct {
             const slot = rx.receiver.streams[d.stream].slot.?;
             @atomicStore(u64, &slot.consumed, msg_next, .release);
         }
+    }
+
+    /// What waited for that is taken now.
+    fn tell_processed(self: *Context, rx: *RxAgent) void {
+        barrier.full(); // The agent stores that it is stalled, then looks at what is processed.
+        if (!rx.stalled.load(.monotonic)) return;
+        for (&self.waiters) |*w| if (w.*) |*waiter| {
+            _ = waiter.wake_if_sleeping();
+        };
     }
 
     /// Memory of a window that is read in place, by its number in descriptors.

@@ -41,6 +41,8 @@ pub const RxAgent = struct {
     control: ?udp.Endpoint,
     /// Windows of others that are read in place (`ShmContext`).
     windows: ?ShmWindows = null,
+    /// A window has messages that wait for the program to process others: it tells when it did.
+    stalled: std.atomic.Value(bool) = .init(false),
     frames: frame_ring.Writer = undefined,
     injector: ?Injector,
     buffer: []align(8) u8,
@@ -186,10 +188,11 @@ pub const RxAgent = struct {
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         if (self.windows) |*w| {
             if (w.is_waiting()) at = @min(at, now_ns + base_limits.shm_look_ns);
+            var stalled = false;
             for (w.sources) |*source| {
-                if (!source.is_stalled(&self.receiver)) continue;
-                at = @min(at, now_ns + base_limits.shm_look_soon_ns);
+                if (source.is_stalled(&self.receiver)) stalled = true;
             }
+            self.stalled.store(stalled, .monotonic);
         }
         return at;
     }

@@ -255,12 +255,16 @@ pub const ShmWindows = struct {
             .arena = arena,
         };
         found[1].entry.fd = -1;
+        const arena_bytes = self.arenas.items[arena].region.bytes - page;
+        const chunk_bytes = limits.chunk_bytes_for(found[0].header.arena_bytes);
         self.sources[i].attach(.{
             .page = @ptrCast(page_region.base),
             .ring = @ptrCast(page_region.base + page),
             .nodes = @ptrCast(nodes.base),
             .capacity = capacity,
-            .arena_bytes = self.arenas.items[arena].region.bytes - page,
+            .arena_bytes = arena_bytes,
+            .claim_chunks = limits.shm_claim_chunks(arena_bytes, chunk_bytes),
+            .chunk_shift = @intCast(std.math.log2_int(u32, chunk_bytes)),
             .region = self.arenas.items[arena].number,
         });
     }

@@ -253,6 +253,7 @@ fn start_in_place(self: *Receiver, s: *Stream) void {
         @atomicStore(u64, &slot.consumed, s.next.msg, .release);
     }
     s.slot = slot;
+    s.stuck_at = null;
     s.claimed = s.next.msg;
     @atomicStore(u64, &slot.claimed, s.next.msg, .release);
     @atomicStore(u64, &slot.connection, s.connection, .release);
@@ -304,6 +305,7 @@ fn sealing_key(self: *const Receiver, group_key: *const seal.GroupKey, key: Key)
 
 pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
     if (now_ns < s.last_reply_ns + limits.rst_interval_ns) return;
+    if (s.is_stuck()) return;
     s.last_reply_ns = now_ns;
     const p = pending_for(self, now_ns, s.key, s.connection);
     p.channel = s.channel;

@@ -46,14 +46,30 @@ pub const ShmPeer = struct {
         return @atomicLoad(u64, &self.slot.consumed, .acquire);
     }
 
-    fn pin(self: *ShmPeer, no: u64, span: ChunkPool.Span) bool {
+    /// False: the receiver can't have taken so much.
+    fn pin(self: *ShmPeer, no: u64, span: ChunkPool.Span, chunks_max: u32) bool {
         if (self.pins_count == self.pins.len) return false;
+        if (self.pins_count > 0 and self.chunks_with(span) > chunks_max) return false;
         self.pins[(self.pins_first + self.pins_count) % self.pins.len] = .{
             .no = no,
             .span = span,
         };
         self.pins_count += 1;
         return true;
+    }
+
+    /// Chunks of all pins and one more, counted as the receiver does (`ShmSource.chunks_for`).
+    fn chunks_with(self: *const ShmPeer, span: ChunkPool.Span) u32 {
+        var chunks: u32 = span.count;
+        var later = span;
+        for (0..self.pins_count) |i| {
+            const k = self.pins_first + self.pins_count - 1 - @as(u32, @intCast(i));
+            const earlier = self.pins[k % self.pins.len].span;
+            const last = earlier.first + earlier.count - 1;
+            chunks += earlier.count - @intFromBool(last == later.first);
+            later = earlier;
+        }
+        return chunks;
     }
 
     /// Gives back what the receiver is done with.
@@ -237,6 +253,7 @@ pub const ShmPeers = struct {
         const self: *ShmPeers = @ptrCast(@alignCast(context));
         barrier.full();
         if (mutant.on(.claims_ignored)) return;
+        const chunks_max = base_limits.shm_claim_chunks(self.pool.bytes, self.pool.chunk_bytes);
         for (self.places) |*place| {
             const p = if (place.*) |*x| x else continue;
             const consumed = p.consumed();
@@ -252,7 +269,7 @@ pub const ShmPeers = struct {
                 if (node.flags & layout.flag_lost != 0) continue;
                 const bytes = base_limits.message_header_bytes + @as(u64, node.length);
                 const span = self.pool.span_of(self.window.header_offset(node), bytes);
-                if (!p.pin(no, span)) break;
+                if (!p.pin(no, span, chunks_max)) break;
                 self.pool.retain(span.first, span.count);
             }
         }

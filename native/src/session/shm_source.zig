@@ -32,6 +32,9 @@ pub const Window = struct {
     capacity: u32,
     /// Bytes behind the arena's page.
     arena_bytes: u64,
+    /// Of its chunks, in which what is taken and not processed may lie; and their size.
+    claim_chunks: u32,
+    chunk_shift: u6,
     /// By which JavaScript knows the arena's mapping; from 1.
     region: u32,
 };
@@ -47,6 +50,13 @@ pub const ShmSource = struct {
     window: ?Window = null,
     /// One past the last number that was taken.
     tail: u64 = 0,
+    /// Chunks touched by all that was taken so far, and, by number, when each message was taken.
+    spent: u32 = 0,
+    spent_at: [base_limits.shm_claim_max]u32 = @splat(0),
+    last_chunk: u32 = 0,
+    /// What the claim leaves; `is_first`: it holds for one message of any size.
+    chunks_left: u32 = 0,
+    is_first: bool = false,
     frames: frame_ring.Reader = undefined,
     buffer: [frame_ring.frame_bytes_max]u8 align(8) = undefined,
 
@@ -89,7 +99,7 @@ pub const ShmSource = struct {
         const s = self.started(r) orelse return false;
         if (tag_of(w, s.next.msg) != s.next.msg + 1 or is_kept_back(w, s)) return false;
         // While the program is behind there is nothing to do.
-        return s.next.msg < s.claimed or s.next.msg < self.claimable(s);
+        return !self.must_wait(w, s);
     }
 
     fn started(self: *const ShmSource, r: *Receiver) ?*Stream {
@@ -122,6 +132,7 @@ pub const ShmSource = struct {
     fn take(self: *ShmSource, now_ns: u64, r: *Receiver) u32 {
         const w = &self.window.?;
         const s = self.started(r) orelse return 0;
+        if (self.tail != s.next.msg and !self.begin_at_next(s)) return 0;
         const before = s.next.msg;
         var n: u32 = 0;
         while (n < messages_per_step) : (n += 1) {
@@ -174,6 +185,12 @@ pub const ShmSource = struct {
             r.dirty = true;
             return true;
         }
+        var chunks = self.chunks_for(w, &node);
+        if (chunks > self.chunks_left and !self.is_first) {
+            if (!self.claim(now_ns, r, s)) return false;
+            chunks = self.chunks_for(w, &node);
+            if (chunks > self.chunks_left and !self.is_first) return false;
+        }
         _ = r.shared.log.append_reference(.{
             .stream = s.id,
             .msg_no = no,
@@ -188,6 +205,11 @@ pub const ShmSource = struct {
             s.counters.no_room += 1;
             return false;
         };
+        self.spent_at[@intCast(no % base_limits.shm_claim_max)] = self.spent;
+        self.spent +%= chunks;
+        self.chunks_left -|= chunks;
+        self.is_first = false;
+        self.last_chunk = last_chunk_of(w, &node);
         s.counters.messages += 1;
         s.counters.bytes += node.length;
         s.next = .{ .msg = no + 1 };
@@ -196,33 +218,75 @@ pub const ShmSource = struct {
         return true;
     }
 
+    /// Numbers jumped ahead. What was taken before is processed first: a claim is one range.
+    fn begin_at_next(self: *ShmSource, s: *Stream) bool {
+        const next = s.next.msg;
+        if (@atomicLoad(u64, &self.slot.consumed, .acquire) < s.tail) return false;
+        @atomicStore(u64, &self.slot.consumed, next, .release);
+        s.tail = next;
+        self.tail = next;
+        return true;
+    }
+
     /// May read on: nothing of what is claimed now is overwritten before it was processed. False:
     /// as much waits to be processed as may, or what comes next is gone.
     fn claim(self: *ShmSource, now_ns: u64, r: *Receiver, s: *Stream) bool {
         const next = s.next.msg;
-        const to = @min(next + base_limits.shm_claim_step, self.claimable(s));
+        const processed = s.processed_next();
+        const to = @min(next + base_limits.shm_claim_step, processed + base_limits.shm_claim_max);
         if (to <= next) return false;
         @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
         barrier.full();
-        if (self.window.?.page.reclaimed.load() > next) {
+        const w = &self.window.?;
+        if (w.page.reclaimed.load() > next) {
             self.agree_anew(now_ns, r, s);
             return false;
         }
         s.claimed = to;
+        self.is_first = processed == next;
+        // The sender counts from here on, too: all chunks of the first one.
+        if (self.is_first) self.last_chunk = std.math.maxInt(u32);
+        self.chunks_left = w.claim_chunks -| self.held_from(s, processed);
         return true;
     }
 
-    fn claimable(self: *const ShmSource, s: *const Stream) u64 {
-        assert(s.slot.? == self.slot);
-        return s.processed_next() + base_limits.shm_claim_max;
+    /// Chunks that all from `processed` on lies in, at most.
+    fn held_from(self: *const ShmSource, s: *const Stream, processed: u64) u32 {
+        if (processed == s.next.msg) return 0;
+        // The first one may share its first chunk with what was processed.
+        return self.spent -% self.spent_at[@intCast(processed % base_limits.shm_claim_max)] + 1;
     }
 
-    /// Messages wait that the program must make room for: nobody tells of that.
+    fn chunks_for(self: *const ShmSource, w: *const Window, node: *const layout.Node) u32 {
+        const at = @as(u64, node.offset8) * base_limits.payload_alignment;
+        const first: u32 = @intCast((at - base_limits.message_header_bytes) >> w.chunk_shift);
+        return last_chunk_of(w, node) - first + @intFromBool(first != self.last_chunk);
+    }
+
+    fn last_chunk_of(w: *const Window, node: *const layout.Node) u32 {
+        const end = @as(u64, node.offset8) * base_limits.payload_alignment + node.length;
+        return @intCast((end - 1) >> w.chunk_shift);
+    }
+
+    /// The message that is there has to wait until the program has processed others.
+    fn must_wait(self: *const ShmSource, w: *const Window, s: *const Stream) bool {
+        assert(s.slot.? == self.slot);
+        const next = s.next.msg;
+        if (self.tail != next) return @atomicLoad(u64, &self.slot.consumed, .acquire) < s.tail;
+        const processed = s.processed_next();
+        if (processed == next) return false;
+        if (next >= s.claimed and next >= processed + base_limits.shm_claim_max) return true;
+        const node = node_at(w, next).*;
+        if (node.offset8 == 0) return false; // `take_one` sees to it.
+        return self.held_from(s, processed) +| self.chunks_for(w, &node) > w.claim_chunks;
+    }
+
+    /// Messages wait that the program must make room for.
     pub fn is_stalled(self: *const ShmSource, r: *Receiver) bool {
         const w = if (self.window) |*x| x else return false;
         const s = self.started(r) orelse return false;
         if (tag_of(w, s.next.msg) != s.next.msg + 1) return false;
-        return s.next.msg >= s.claimed and s.next.msg >= self.claimable(s);
+        return self.must_wait(w, s);
     }
 
     /// The sender has gone on without this receiver: the next session says where it goes on.

@@ -125,6 +125,8 @@ pub const Stream = struct {
     /// Read in place: one past the last number that the log has, and past the last that is claimed.
     tail: u64 = 0,
     claimed: u64 = 0,
+    /// Read in place: what was processed when the session turned out to be over.
+    stuck_at: ?u64 = null,
     nak_end: Position = .{ .msg = 0 },
     session_token: u64 = 0,
     stream_token: u64 = 0,
@@ -535,6 +537,15 @@ pub const Stream = struct {
     pub fn processed_next(self: *const Stream) u64 {
         const consumed = @atomicLoad(u64, &self.slot.?.consumed, .acquire);
         return if (consumed >= self.tail) self.next.msg else consumed;
+    }
+
+    /// Read in place: as long as the program processes nothing of what waits for it, this receiver
+    /// does not come back to hold everybody up once more.
+    pub fn is_stuck(self: *Stream) bool {
+        const slot = self.slot orelse return false;
+        const consumed = @atomicLoad(u64, &slot.consumed, .acquire);
+        if (self.stuck_at == null) self.stuck_at = consumed;
+        return consumed < self.tail and consumed == self.stuck_at.?;
     }
 
     /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before
