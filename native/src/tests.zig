@@ -41,6 +41,7 @@ test {
     _ = @import("transport/udp_test.zig");
     _ = @import("window/damage_test.zig");
     _ = @import("window/frame_ring.zig");
+    _ = @import("window/generations.zig");
     _ = @import("window/node.zig");
     _ = @import("window/pool_test.zig");
     _ = @import("window/receiver_file.zig");
@@ -48,6 +49,7 @@ test {
     _ = @import("window/region.zig");
     _ = @import("window/sending_window.zig");
     _ = @import("window/store_test.zig");
+    _ = @import("window/stores.zig");
     _ = @import("wire/frame.zig");
     _ = @import("wire/seal.zig");
 }

@@ -231,6 +231,8 @@ fn open_channel(
     const key = try group_key(p.groupKey, failure);
     const c = try gpa.create(TxChannel);
     errdefer gpa.destroy(c);
+    // A process that died in its first handshake has told nobody of its numbers.
+    const kept = open.window.connection_id() != 0;
     var sender: Sender = try .init(gpa, .{
         .cluster = o.clusterId,
         .source = o.id,
@@ -246,8 +248,8 @@ fn open_channel(
         .heartbeat_interval_ns = p.heartbeatIntervalMs * clock.ns_per_ms,
         .ack_timeout_ns = p.ackTimeoutMs * clock.ns_per_ms,
         .slow_disconnect = p.slowDisconnect,
-        .handshake = o.isHandshake and !open.recovery.resumed,
-        .fresh = !open.recovery.resumed,
+        .handshake = o.isHandshake and !kept,
+        .fresh = !kept,
         .start_timeout_ns = o.startTimeoutMs * clock.ns_per_ms,
         .configured = configured,
         .group_key = key,

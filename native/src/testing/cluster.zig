@@ -12,6 +12,7 @@ const record = @import("../order/record.zig");
 const scenario_file = @import("scenario.zig");
 const messages = @import("messages.zig");
 const nodes = @import("sender_node.zig");
+const crash = @import("crash.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
@@ -82,6 +83,11 @@ pub const Totals = struct {
     receiver_kills: u64 = 0,
     sender_kills: u64 = 0,
     wipes: u64 = 0,
+    deaths_inside: u64 = 0,
+    deaths_in_start: u64 = 0,
+    tails: u64 = 0,
+    lone_lives: u64 = 0,
+    published_between: u64 = 0,
     torn: u64 = 0,
     stops: u64 = 0,
     stalls: u64 = 0,
@@ -222,6 +228,12 @@ pub const Cluster = struct {
         self.totals.network = self.net.counters;
         for (self.receivers) |r| {
             self.totals.refusals += r.refused;
+        }
+        for (self.senders) |node| {
+            self.totals.tails += node.tails;
+            self.totals.lone_lives += node.lone_lives;
+            self.totals.published += node.published_between + node.tails;
+            self.totals.published_between += node.published_between;
         }
         for (self.windows[0..self.window_count]) |w| self.totals.torn += w.torn.items.len;
     }
@@ -405,8 +417,10 @@ pub const Cluster = struct {
         const local_ns = node.clock.local(self.now_ns);
         watch_sender.before_sender_gets(self, &packet, bytes);
         watch_sender.before_sender(self, w);
+        crash.enter(node, false);
         sender.on_datagram(local_ns, packet.from, bytes);
         self.net.release(&packet);
+        if (self.died(node)) return;
         watch_sender.after_sender(self, w);
         self.step_window(w);
     }
@@ -415,6 +429,20 @@ pub const Cluster = struct {
 
     pub fn wake(self: *Cluster, timer: usize, at_ns: u64) void {
         self.timers[timer] = @min(self.timers[timer], @max(at_ns, self.now_ns));
+    }
+
+    /// The node's operation is over, or the node.
+    fn died(self: *Cluster, node: *SenderNode) bool {
+        const published = node.published_between;
+        if (crash.leave(node)) {
+            mishaps.die_inside(self, node);
+            return true;
+        }
+        if (published != node.published_seen) {
+            node.published_seen = published;
+            for (node.windows) |w| self.wake(Timer.step_window + w.index, self.now_ns + 1);
+        }
+        return false;
     }
 
     pub fn step_window(self: *Cluster, w: *Window) void {
@@ -433,12 +461,16 @@ pub const Cluster = struct {
             sender.want_ack(local_ns);
         }
         watch_sender.before_sender(self, w);
+        crash.enter(node, false);
         if (local_ns >= sender.next_deadline_ns(local_ns)) sender.tick(local_ns);
+        if (self.died(node)) return;
         watch_sender.after_sender(self, w);
         var runs: u32 = 0;
         while (runs < self.scenario.runs_per_step) : (runs += 1) {
-            const run_ = sender.poll_send(local_ns, self.image) orelse break;
-            self.send_from_window(w, run_);
+            crash.enter(node, false);
+            const built = sender.poll_send(local_ns, self.image);
+            if (self.died(node)) return;
+            self.send_from_window(w, built orelse break);
             if (self.verdict.violation != null) return;
         }
         watch_sender.after_sender(self, w);
@@ -601,7 +633,10 @@ pub const Cluster = struct {
         const burst = self.dice.between(1, self.scenario.publish_burst);
         for (0..burst) |_| {
             if (w.left == 0) break;
-            if (node.publish(w, self.now_ns) == .sent) {
+            crash.enter(node, true);
+            const outcome = node.publish(w, self.now_ns);
+            if (self.died(node)) return;
+            if (outcome == .sent) {
                 self.totals.published += 1;
                 continue;
             }

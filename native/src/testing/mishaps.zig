@@ -9,6 +9,7 @@ const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
 const nodes = @import("sender_node.zig");
+const crash = @import("crash.zig");
 const Cluster = cluster_file.Cluster;
 const Timer = cluster_file.Timer;
 const SenderNode = nodes.SenderNode;
@@ -191,7 +192,20 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
 fn kill_sender(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
     if (!node.alive) return;
     c.totals.sender_kills += 1;
-    end_sender(c, node, lasts_ns);
+    const dice = &node.crash_dice;
+    if (node.doom != null or dice.chance(250_000)) return end_sender(c, node, lasts_ns);
+    // Soon, between two stores.
+    node.doom = dice.magnitude(0, 500);
+    node.doom_lasts_ns = lasts_ns;
+}
+
+pub fn die_inside(c: *Cluster, node: *SenderNode) void {
+    c.totals.deaths_inside += 1;
+    for (node.windows) |w| {
+        watch_sender.window_dies(c, w);
+        w.stopping_until_ns = 0;
+    }
+    stay_dead(c, node, node.doom_lasts_ns);
 }
 
 fn end_sender(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
@@ -199,6 +213,10 @@ fn end_sender(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
         watch_sender.window_ends(c, w);
         w.stopping_until_ns = 0;
     }
+    stay_dead(c, node, lasts_ns);
+}
+
+fn stay_dead(c: *Cluster, node: *SenderNode, lasts_ns: u64) void {
     node.kill();
     const epochs_left = node.windows[0].published.epoch + 1 < model.epochs_max;
     const wiped = epochs_left and c.dice.chance(c.scenario.mishaps.wipe_ppm);
@@ -251,14 +269,30 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
     const wiped = c.mishaps.wiped[node.index];
     node.paused_until_ns = 0;
     if (wiped and node.windows[0].life > 0) c.totals.wipes += 1;
+    if (wiped) node.wipe_all() catch @panic("out of memory");
+    c.mishaps.wiped[node.index] = false;
+    const dice = &node.crash_dice;
+    const is_risky = c.phase == .safety and c.scenario.mishaps.kill_sender_every_ns > 0 and
+        node.windows[0].life > 0;
+    if (is_risky and dice.chance(300_000)) {
+        node.doom = dice.below(100);
+        node.doom_lasts_ns = dice.magnitude(1, c.scenario.mishaps.lasts_ns);
+    }
+    crash.enter_start(node);
     node.start(&c.dice, .{
         .now_ns = c.now_ns,
-        .wiped = wiped,
         .torn_ppm = c.scenario.mishaps.torn_ppm,
+        .is_second = is_risky and !wiped and node.windows.len > 1 and dice.chance(200_000),
+        .verdict = &c.verdict,
     }) catch @panic("out of memory");
-    c.mishaps.wiped[node.index] = false;
+    if (crash.leave_start(node)) {
+        c.totals.deaths_in_start += 1;
+        return stay_dead(c, node, node.doom_lasts_ns);
+    }
+    if (c.verdict.violation != null) return;
     for (c.receivers) |r| watch.disturb(c, node.index, r.index, c.now_ns, .both);
     for (node.windows) |w| {
+        for (&w.freed) |*freed| freed.* = @max(freed.*, w.window.reclaimed());
         c.wake(Timer.step_window + w.index, c.now_ns);
         c.wake(Timer.publish + w.index, c.now_ns + 1);
     }
@@ -272,6 +306,7 @@ pub fn heal(c: *Cluster) void {
         c.timers[Timer.mend + slot] = std.math.maxInt(u64);
     }
     for (c.senders) |node| {
+        node.doom = null;
         node.paused_until_ns = @min(node.paused_until_ns, c.now_ns);
         for (node.windows) |w| w.stopping_until_ns = 0;
         if (!node.alive) {

@@ -74,6 +74,32 @@ pub const Mutant = enum {
     offer_replaces,
     /// Memory that a receiver reads in place is given back under it.
     claims_ignored,
+    /// A node's tag is stored before the rest of it.
+    tag_first,
+    /// `written` is moved before the node is there.
+    written_first,
+    /// The complement that is stored with a cursor is the one before.
+    mirror_late,
+    /// Memory is freed before `reclaimed` says so.
+    freed_first,
+    /// When the numbers jump, `base` moves last.
+    base_last,
+    /// The arena gets its new generation before the windows know it.
+    generation_early,
+    /// Recovery does not look whether the arena is of the window's generation.
+    generation_ignored,
+    /// Recovery goes on from what was sent, acknowledged or not.
+    recovered_from_sent,
+    /// Recovery does not look for a message that was numbered last.
+    tail_ignored,
+    /// Recovery believes a damaged node.
+    damage_believed,
+    /// Recovery does not hold the memory of the messages that it keeps.
+    kept_not_held,
+    /// Recovery begins the numbers anew.
+    numbers_anew,
+    /// Recovery forgets the last connection.
+    connection_forgotten,
 };
 
 /// Set by the simulator before a run; never by the library.

@@ -18,6 +18,9 @@ pub const receivers_max = 4;
 pub const transports_max = 3;
 pub const windows_max = senders_max * transports_max;
 
+/// From this seed on, senders die all the time, and little else goes wrong.
+pub const first_deadly_seed: u64 = 1 << 40;
+
 pub const Kind = enum {
     /// Any mixture of faults.
     general,
@@ -108,6 +111,8 @@ pub const Scenario = struct {
     /// Mean time between bursts of messages, and how many there are in one.
     publish_every_ns: u64,
     publish_burst: u32,
+    /// How often a producer publishes between two stores of the network side.
+    publish_between_ppm: u32,
     /// Hours in which next to nothing happens.
     is_idle: bool,
     /// Runs that a sender's socket takes at once.
@@ -139,12 +144,14 @@ pub const Scenario = struct {
         var self: Scenario = undefined;
         self.seed = seed;
         self.kind = kind;
+        self.publish_between_ppm = 20_000;
         self.roll_shape(&dice);
         self.roll_sizes(&dice);
         self.roll_traffic(&dice);
         self.roll_faults(&dice);
         self.roll_mishaps(&dice);
         if (kind == .cost) self.only_loss(&dice);
+        if (seed >= first_deadly_seed) self.only_deaths(&dice);
         return self;
     }
 
@@ -341,6 +348,36 @@ pub const Scenario = struct {
         self.safety_ns = 600 * s;
         self.safety_events = 200_000;
         self.drift_ppm = 0;
+    }
+
+    /// Senders live for some milliseconds, in windows and arenas that are soon full.
+    fn only_deaths(self: *Scenario, dice: *Dice) void {
+        const all: u8 = (@as(u8, 1) << @intCast(self.transport_count)) - 1;
+        self.kind = .general;
+        self.hostile_every_ns = 0;
+        self.tx_mask = @splat(all);
+        self.sender_count = @min(self.sender_count, 2);
+        self.receiver_count = @min(self.receiver_count, 2);
+        self.is_idle = false;
+        self.nodes = @as(u32, 1) << @intCast(dice.between(4, 8));
+        self.cache_messages = dice.one_of(u64, &.{ 0, 10, 1000 });
+        self.messages = dice.magnitude(500, 20_000);
+        self.publish_every_ns = dice.magnitude(20 * us, ms);
+        self.publish_burst = @intCast(dice.magnitude(1, 30));
+        self.publish_between_ppm = 200_000;
+        self.handshake = dice.coin();
+        self.start_timeout_ns = dice.magnitude(ms, 30 * ms);
+        self.faults = .{ .delay_ns = dice.magnitude(5 * us, ms) };
+        self.mishaps = .{
+            .kill_sender_every_ns = dice.magnitude(5 * ms, 50 * ms),
+            .kill_receiver_every_ns = dice.one_of(u64, &.{ 0, 0, 200 * ms }),
+            .send_flag_every_ns = dice.one_of(u64, &.{ 0, 0, 100 * ms }),
+            .lasts_ns = dice.magnitude(ms, 50 * ms),
+            .wipe_ppm = @intCast(dice.one_of(u64, &.{ 0, 50_000, 300_000 })),
+            .torn_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 10_000 })),
+        };
+        self.safety_ns = dice.between(1, 5) * s;
+        self.safety_events = dice.magnitude(5_000, 40_000);
     }
 
     /// Nothing but the traffic's own faults: nobody may lose touch with anybody.

@@ -10,6 +10,10 @@ const base_limits = @import("../limits.zig");
 const layout = @import("../window/node.zig");
 const pool_file = @import("../window/pool.zig");
 const recovery = @import("../window/recovery.zig");
+const stores = @import("../window/stores.zig");
+const crash = @import("crash.zig");
+const messages = @import("messages.zig");
+const verdict_file = @import("verdict.zig");
 const sender_file = @import("../session/sender.zig");
 const peers_file = @import("../session/peers.zig");
 const frame = @import("../wire/frame.zig");
@@ -18,7 +22,8 @@ const model = @import("model.zig");
 const SimClock = @import("sim_clock.zig").SimClock;
 const Address = @import("../transport/address.zig").Address;
 const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
-const Dice = @import("dice.zig").Dice;
+const dice_file = @import("dice.zig");
+const Dice = dice_file.Dice;
 const Sender = sender_file.Sender;
 const ChunkPool = pool_file.ChunkPool;
 const Bump = pool_file.Bump;
@@ -29,6 +34,8 @@ const header_bytes = base_limits.message_header_bytes;
 const receivers_max = scenario_file.receivers_max;
 /// Datagrams in flight that the witness remembers: the window and some more.
 const shadow_max = 1024;
+
+pub const windows_of_node_max = scenario_file.transports_max;
 
 /// That it is gone may still be on its way when the window is wiped.
 pub const Torn = struct { epoch: u32, number: u64 };
@@ -81,6 +88,11 @@ pub const Window = struct {
     quiet_sent: u64 = 0,
     /// Messages that were torn at a restart.
     torn: std.ArrayList(Torn) = .empty,
+    // ---- deaths
+    marks: crash.Marks = .{},
+    arena: crash.Arena = .ours,
+    /// The process died while it published a message.
+    in_flight: bool = false,
     shadow: [shadow_max]Position = undefined,
     shadow_first: u32 = 0,
     shadow_count: u32 = 0,
@@ -98,6 +110,11 @@ pub const Window = struct {
             if (torn.number == number and torn.epoch >= epoch) return true;
         }
         return false;
+    }
+
+    pub fn note_torn(self: *Window, number: u64) void {
+        const torn: Torn = .{ .epoch = self.published.epoch, .number = number };
+        self.torn.append(self.node.gpa, torn) catch @panic("out of memory");
     }
 
     pub fn is_done(self: *const Window) bool {
@@ -120,6 +137,21 @@ pub const SenderNode = struct {
     paused_until_ns: u64 = 0,
     /// Datagrams that wait in the kernel while the node is paused.
     waiting: u32 = 0,
+    /// Of the arena, as in its file.
+    generation: layout.Cursor = std.mem.zeroes(layout.Cursor),
+    /// What decides over its deaths.
+    crash_dice: Dice,
+    /// It dies instead of making one more than so many stores, and then stays dead so long.
+    doom: ?u64 = null,
+    doom_lasts_ns: u64 = 0,
+    died_inside: bool = false,
+    /// Producers act between the stores of the network side.
+    has_threads: bool,
+    published_between: u64 = 0,
+    published_seen: u64 = 0,
+    /// Messages that died in their publication, and counted.
+    tails: u64 = 0,
+    lone_lives: u64 = 0,
     name_buffer: [16]u8 = undefined,
     name_len: u8 = 0,
 
@@ -147,7 +179,10 @@ pub const SenderNode = struct {
             .pool = undefined,
             .bump = undefined,
             .windows = &.{},
+            .crash_dice = .init(dice_file.mix(dice_file.mix(scenario.seed, 4), index)),
+            .has_threads = false,
         };
+        self.has_threads = scenario.mishaps.kill_sender_every_ns > 0 and self.crash_dice.coin();
         const text = try std.fmt.bufPrint(&self.name_buffer, "sender{d}", .{index});
         self.name_len = @intCast(text.len);
         try self.init_pool();
@@ -211,25 +246,55 @@ pub const SenderNode = struct {
         w.sender = null;
     }
 
+    pub fn fresh_pool(self: *SenderNode) !void {
+        self.pool.deinit(self.gpa);
+        try self.init_pool();
+    }
+
+    pub fn open_bump(self: *SenderNode) void {
+        self.bump = Bump.init(&self.pool).?;
+    }
+
     /// The process ends at once; files and memory of the windows stay.
     pub fn kill(self: *SenderNode) void {
+        crash.killed(self);
         for (self.windows) |w| self.drop_sender(w);
         self.alive = false;
     }
 
-    pub const Start = struct { now_ns: u64, wiped: bool, torn_ppm: u32 };
+    pub const Start = struct {
+        now_ns: u64,
+        torn_ppm: u32,
+        /// Before this life there is one without one of the windows.
+        is_second: bool,
+        verdict: *verdict_file.Verdict,
+    };
 
-    /// Opens the windows again, as the engine does at `start`.
+    /// Opens the windows again, as the engine does at `start`. It may die in it.
     pub fn start(self: *SenderNode, dice: *Dice, o: Start) !void {
         assert(!self.alive);
-        self.pool.deinit(self.gpa);
-        try self.init_pool();
+        if (o.is_second) try crash.live_without_one(self, o);
+        if (stores.is_dead()) return;
+        try self.fresh_pool();
         for (self.windows) |w| {
-            if (o.wiped) try self.wipe(w) else try self.recover(w, dice, o.torn_ppm);
+            self.recover(w, dice, o);
+            if (stores.is_dead()) return;
         }
-        self.bump = Bump.init(&self.pool).?;
-        for (self.windows) |w| try self.start_window(w, dice, o);
+        crash.take_over(self, self.windows);
+        if (stores.is_dead() or o.verdict.violation != null) return;
+        self.open_bump();
+        for (self.windows) |w| {
+            try self.start_window(w, dice, o);
+            if (stores.is_dead()) return;
+        }
         self.alive = true;
+    }
+
+    /// The files are removed, and made anew.
+    pub fn wipe_all(self: *SenderNode) !void {
+        assert(!self.alive);
+        self.generation = std.mem.zeroes(layout.Cursor);
+        for (self.windows) |w| try self.wipe(w);
     }
 
     fn wipe(self: *SenderNode, w: *Window) !void {
@@ -237,6 +302,9 @@ pub const SenderNode = struct {
         w.window.destroy_in_memory(self.gpa);
         w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
         w.unsent.clearRetainingCapacity();
+        w.marks = .{};
+        w.arena = .ours;
+        w.in_flight = false;
         if (!is_first) {
             w.published.epoch += 1;
             w.published.now().* = .{};
@@ -248,29 +316,23 @@ pub const SenderNode = struct {
         w.window.next_no = first;
         w.window.reclaimed_seen = first;
         w.published.now().* = .{ .first = first, .written = first };
+        w.marks = .{ .acked_low = first, .acked_high = first, .written_high = first };
     }
 
-    fn recover(self: *SenderNode, w: *Window, dice: *Dice, torn_ppm: u32) !void {
-        const page = w.window.page;
-        const cursors = recovery.read_cursors(page, w.window.capacity).?;
-        if (torn_ppm > 0) try self.tear(w, dice, cursors, torn_ppm);
-        const result = recovery.recover(&w.window, cursors, &self.pool, true);
-        assert(result.written == w.published.now().written);
+    fn recover(self: *SenderNode, w: *Window, dice: *Dice, o: Start) void {
+        const cursors = recovery.read_cursors(w.window.page, w.window.capacity);
+        if (o.torn_ppm > 0 and cursors != null) tear(w, dice, cursors.?, o.torn_ppm);
+        crash.recover(self, w, o);
     }
 
     /// Some messages that nobody has yet are damaged.
-    fn tear(
-        self: *SenderNode,
-        w: *Window,
-        dice: *Dice,
-        cursors: recovery.Cursors,
-        torn_ppm: u32,
-    ) !void {
+    fn tear(w: *Window, dice: *Dice, cursors: recovery.Cursors, torn_ppm: u32) void {
         for (cursors.acked..cursors.written) |no| {
-            if (!dice.chance(torn_ppm)) continue;
+            // A start that died may have torn it before.
+            if (!dice.chance(torn_ppm) or w.is_torn(w.published.epoch, no)) continue;
             const node = &w.window.nodes[w.window.index_of(no)];
             node.check ^= 1;
-            try w.torn.append(self.gpa, .{ .epoch = w.published.epoch, .number = no });
+            w.note_torn(no);
         }
     }
 
@@ -365,21 +427,46 @@ pub const SenderNode = struct {
             _ = sender.make_room(local_ns);
             if (w.window.ring_full()) return self.refuse(w);
         }
-        const epoch = w.published.now();
-        const number = epoch.written;
-        const c = w.published.content(w.published.epoch, number);
+        const c = w.published.content(w.published.epoch, w.published.now().written);
         const bytes = header_bytes + @as(u64, c.length);
         const offset = self.reserve(bytes, local_ns) orelse return self.refuse(w);
-        @memcpy(self.pool.slice(offset + header_bytes, c.length), c.bytes());
+        self.put(w, offset, c);
+        return .sent;
+    }
+
+    /// The same while the network side is at work: only if there is room.
+    pub fn publish_at_once(self: *SenderNode, w: *Window) bool {
+        if (w.left == 0 or w.window.ring_full()) return false;
+        const c = w.published.content(w.published.epoch, w.published.now().written);
+        const offset = self.bump.alloc(header_bytes + @as(u64, c.length), 8) orelse return false;
+        self.put(w, offset, c);
+        if (stores.is_dead()) return false;
+        self.published_between += 1;
+        return true;
+    }
+
+    fn put(self: *SenderNode, w: *Window, offset: u64, c: messages.Content) void {
+        const number = w.published.now().written;
+        const place = self.pool.slice(offset + header_bytes, c.length);
+        stores.will_put(place);
+        @memcpy(place, c.bytes());
         const flags: u16 = if (w.send_flag) 0 else layout.flag_unsent;
         const at8: u32 = @intCast((offset + header_bytes) / base_limits.payload_alignment);
         const given = w.window.publish(at8, c.length, c.arg, flags);
+        if (stores.is_dead()) {
+            w.in_flight = true;
+            return;
+        }
         assert(given.? == number);
-        if (!w.send_flag) self.note_unsent(w, number);
-        epoch.written = number + 1;
-        w.left -= 1;
+        self.accept(w, number, flags);
+    }
+
+    /// The model takes notice of a message that the window has.
+    pub fn accept(self: *SenderNode, w: *Window, number: u64, flags: u16) void {
+        if (flags & layout.flag_unsent != 0) self.note_unsent(w, number);
+        w.published.now().written = number + 1;
+        w.left -|= 1;
         w.blocked = false;
-        return .sent;
     }
 
     fn note_unsent(self: *SenderNode, w: *Window, number: u64) void {

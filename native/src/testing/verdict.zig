@@ -45,6 +45,8 @@ pub const Check = enum {
     events,
     /// Memory that does not come back, or bounds that do not hold.
     memory,
+    /// A window that does not go on where its process died.
+    recovery,
     /// An assertion in the code under test, or a fault of the processor.
     crash,
 };

@@ -136,8 +136,14 @@ fn note_first(c: *Cluster, w: *Window) void {
 
 /// The life of a window's sender is over: what it freed for those who were not there stays freed.
 pub fn window_ends(c: *Cluster, w: *Window) void {
-    const sender = w.sender orelse return;
+    if (w.sender == null) return;
     after_sender(c, w);
+    window_dies(c, w);
+}
+
+/// The same where the process died inside an operation: what it believed then is not known.
+pub fn window_dies(c: *Cluster, w: *Window) void {
+    const sender = w.sender orelse return;
     c.totals.naks += sender.counters.naks_received;
     c.totals.repairs += sender.counters.repairs_sent;
     c.totals.disconnects += sender.counters.disconnects;

@@ -18,6 +18,8 @@ const std = @import("std");
 const builtin = @import("builtin");
 const crc32c = @import("../crc32c.zig");
 const limits = @import("../limits.zig");
+const stores = @import("stores.zig");
+const mutant = @import("../testing/mutant.zig");
 
 /// In front of every payload in the arena; the same bytes as in a packed datagram.
 pub const MessageHeader = extern struct {
@@ -71,8 +73,8 @@ pub const Cursor = extern struct {
     }
 
     pub inline fn store(self: *Cursor, value: u64) void {
-        @atomicStore(u64, &self.mirror, ~value, .release);
-        @atomicStore(u64, &self.value, value, .release);
+        stores.release(&self.mirror, ~(if (mutant.on(.mirror_late)) self.value else value));
+        stores.release(&self.value, value);
     }
 };
 
@@ -83,7 +85,7 @@ pub const SentCursor = extern struct {
     pad: [48]u8,
 };
 
-/// Ids of the arena's generation that the nodes of this window belong to: see `files.zig`.
+/// Ids of the arena's generation that the nodes of this window belong to: see `generations.zig`.
 pub const Generations = extern struct {
     current: u64 align(64),
     next: u64,

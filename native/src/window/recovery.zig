@@ -16,8 +16,10 @@
 //! arena agree is all that is known of them (`docs/files.md`).
 
 const std = @import("std");
+const build_options = @import("build_options");
 const limits = @import("../limits.zig");
 const layout = @import("node.zig");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const ChunkPool = @import("pool.zig").ChunkPool;
 const SendingWindow = @import("sending_window.zig").SendingWindow;
@@ -84,16 +86,17 @@ pub const number_max: u64 = (1 << 53) - 1;
 /// belong to. One thread, before anybody allocates.
 pub fn recover(
     window: *SendingWindow,
-    cursors: Cursors,
+    found: Cursors,
     pool: *ChunkPool,
     trusted: bool,
 ) Recovery {
+    const cursors = if (build_options.mutants) mutated(window, found) else found;
     assert(cursors.reclaimed <= cursors.acked and cursors.acked <= cursors.written);
     assert(cursors.written - cursors.reclaimed <= window.capacity);
     var result: Recovery = .{ .resumed = true, .acked = cursors.acked };
     var written = cursors.written;
     while (written - cursors.reclaimed < window.capacity) : (written += 1) {
-        if (believe(window, written) == null) break;
+        if (believe(window, written) == null or mutant.on(.tail_ignored)) break;
     }
     result.written = written;
     var reclaimed = cursors.acked;
@@ -106,7 +109,7 @@ pub fn recover(
         if (kept) |node| {
             if (node.flags & layout.flag_lost != 0) continue;
             const bytes = limits.message_header_bytes + @as(u64, node.length);
-            pool.adopt(window.header_offset(node), bytes);
+            if (!mutant.on(.kept_not_held)) pool.adopt(window.header_offset(node), bytes);
             continue;
         }
         assert(no >= cursors.acked);
@@ -120,7 +123,8 @@ pub fn recover(
     page.written.store(written);
     page.acked.store(cursors.acked);
     page.reclaimed.store(reclaimed);
-    page.connection_id.store(last_connection_id(page));
+    const id = if (mutant.on(.connection_forgotten)) 0 else last_connection_id(page);
+    page.connection_id.store(id);
     page.connection_first.store(@min(page.connection_first.load(), cursors.acked));
     window.next_no = written;
     window.reclaimed_seen = reclaimed;
@@ -128,10 +132,18 @@ pub fn recover(
     return result;
 }
 
+fn mutated(window: *const SendingWindow, found: Cursors) Cursors {
+    var cursors = found;
+    if (mutant.on(.recovered_from_sent)) cursors.acked = @max(found.acked, window.sent_msg());
+    if (mutant.on(.numbers_anew)) cursors = .{ .reclaimed = 0, .acked = 0, .written = 0 };
+    return cursors;
+}
+
 /// The node of message `no` if it and its message are whole.
 fn believe(window: *const SendingWindow, no: u64) ?*const Node {
     const node = window.published(no) orelse return null;
-    if (node.check != node.checksum() or node.reserved != 0) return null;
+    const is_whole = node.check == node.checksum() or mutant.on(.damage_believed);
+    if (!is_whole or node.reserved != 0) return null;
     if (node.flags & ~layout.flags_known != 0) return null;
     if (node.flags & layout.flag_lost != 0) return if (node.length == 0) node else null;
     if (node.length > limits.message_bytes_max) return null;

@@ -15,6 +15,8 @@ const std = @import("std");
 const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const layout = @import("node.zig");
+const stores = @import("stores.zig");
+const mutant = @import("../testing/mutant.zig");
 const ChunkPool = @import("pool.zig").ChunkPool;
 
 const Node = layout.Node;
@@ -112,7 +114,9 @@ pub const SendingWindow = struct {
         const header: *MessageHeader = @ptrCast(@alignCast(
             self.arena + offset - limits.message_header_bytes,
         ));
-        header.* = .{ .length = length, .msg_arg = msg_arg };
+        stores.put(&header.length, length);
+        stores.put(&header.msg_arg, msg_arg);
+        stores.put(&header.flags, 0);
         self.clear_padding(offset + length);
         var value: Node = .{
             .tag = no + 1,
@@ -123,6 +127,7 @@ pub const SendingWindow = struct {
             .check = 0,
         };
         value.check = value.checksum();
+        if (mutant.on(.written_first)) self.page.written.store(no + 1);
         self.put_node(&value);
         self.next_no = no + 1;
         self.page.written.store(no + 1);
@@ -209,8 +214,8 @@ pub const SendingWindow = struct {
     /// connection), never below `acked`.
     pub fn set_sent(self: *SendingWindow, msg: u64, frag: u64) void {
         assert(msg >= self.page.acked.load() and msg <= self.page.written.load());
-        @atomicStore(u64, &self.page.sent.frag, frag, .release);
-        @atomicStore(u64, &self.page.sent.msg, msg, .release);
+        stores.release(&self.page.sent.frag, frag);
+        stores.release(&self.page.sent.msg, msg);
     }
 
     /// Everything below `no` has arrived where it counts. Never goes back.
@@ -246,7 +251,7 @@ pub const SendingWindow = struct {
                 weights[count] = 1;
                 count += 1;
             }
-            self.page.reclaimed.store(at);
+            if (!mutant.on(.freed_first)) self.page.reclaimed.store(at);
             if (self.guard) |g| g.before_release(g.context, from, at);
             for (spans[0..count], weights[0..count]) |span, weight| {
                 if (span.count == 1) {
@@ -255,6 +260,7 @@ pub const SendingWindow = struct {
                     pool.release(span.first, span.count);
                 }
             }
+            if (mutant.on(.freed_first)) self.page.reclaimed.store(at);
         }
     }
 
@@ -273,10 +279,11 @@ pub const SendingWindow = struct {
         assert(no >= page.written.load());
         self.reclaim_to(page.acked.load(), pool);
         // From here on all cursors count as at least this, wherever the process dies.
-        page.base.store(no);
+        if (!mutant.on(.base_last)) page.base.store(no);
         page.written.store(no);
         page.acked.store(no);
         page.reclaimed.store(no);
+        if (mutant.on(.base_last)) page.base.store(no);
         self.set_sent(no, 0);
         self.next_no = no;
         self.reclaimed_seen = no;
@@ -300,18 +307,21 @@ pub const SendingWindow = struct {
     inline fn clear_padding(self: *SendingWindow, end: u64) void {
         const used = end % limits.payload_alignment;
         if (used == 0) return;
-        @memset(self.arena[end..][0 .. limits.payload_alignment - used], 0);
+        const padding = self.arena[end..][0 .. limits.payload_alignment - used];
+        stores.will_put(padding);
+        @memset(padding, 0);
     }
 
     inline fn put_node(self: *SendingWindow, value: *const Node) void {
         const slot = &self.nodes[self.index_of(value.tag - 1)];
-        slot.offset8 = value.offset8;
-        slot.length = value.length;
-        slot.msg_arg = value.msg_arg;
-        slot.flags = value.flags;
-        slot.check = value.check;
-        slot.reserved = 0;
-        @atomicStore(u64, &slot.tag, value.tag, .release);
+        if (mutant.on(.tag_first)) stores.release(&slot.tag, value.tag);
+        stores.put(&slot.offset8, value.offset8);
+        stores.put(&slot.length, value.length);
+        stores.put(&slot.msg_arg, value.msg_arg);
+        stores.put(&slot.flags, value.flags);
+        stores.put(&slot.check, value.check);
+        stores.put(&slot.reserved, 0);
+        stores.release(&slot.tag, value.tag);
     }
 
     /// Recovery: nothing is kept under this number, and whoever asks is told so.

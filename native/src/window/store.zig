@@ -12,11 +12,6 @@
 //!
 //! Two different pairs of names can make one file name (`a_b` + `c`, `a` + `b_c`): the header has
 //! both names in full, and such files are refused, never mixed up.
-//!
-//! *Generations.* A window that is left out of the configuration for a while does not defend its
-//! messages in the arena. So each start gives the arena a new random generation, and a window whose
-//! nodes belong to another one has lost its messages. Each window holds the old and the new id
-//! before the arena gets the new one: a process that dies in between harms nothing.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -25,6 +20,7 @@ const layout = @import("node.zig");
 const files = @import("files.zig");
 const region_file = @import("region.zig");
 const recovery_file = @import("recovery.zig");
+const generations = @import("generations.zig");
 const ChunkPool = @import("pool.zig").ChunkPool;
 const SendingWindow = @import("sending_window.zig").SendingWindow;
 
@@ -145,27 +141,13 @@ pub const Store = struct {
         allocator.destroy(self);
     }
 
-    /// From here on the messages in the arena are this process': see the generations above.
+    /// From here on the messages in the arena are this process'.
     fn take_over(self: *Store, old: [2]u64) void {
-        const new = files.random_u64();
         const pid = files.process_id();
-        for (self.windows) |*w| {
-            const generations = &w.window.page.generations;
-            if (is_of(generations.next, old)) {
-                @atomicStore(u64, &generations.current, generations.next, .release);
-            } else if (!is_of(generations.current, old)) {
-                @atomicStore(u64, &generations.current, new, .release);
-            }
-            @atomicStore(u64, &generations.next, new, .release);
-            w.window.page.header.pid = pid;
-        }
         const page: *layout.ArenaPage = @ptrCast(self.arena_region.base);
         page.header.pid = pid;
-        page.generation.store(new);
-        // From here on one of the two may be damaged.
-        for (self.windows) |*w| {
-            @atomicStore(u64, &w.window.page.generations.current, new, .release);
-        }
+        for (self.windows) |*w| w.window.page.header.pid = pid;
+        generations.take_over(&page.generation, self.windows, old, files.random_u64());
     }
 
     fn release_window(w: *OpenWindow) void {
@@ -173,10 +155,6 @@ pub const Store = struct {
         region_file.release(w.page_region);
     }
 };
-
-fn is_of(generation: u64, old: [2]u64) bool {
-    return generation != 0 and (generation == old[0] or generation == old[1]);
-}
 
 /// What was found under one name.
 const Part = struct {
@@ -418,7 +396,7 @@ const Opener = struct {
         });
         const page: *layout.ArenaPage = @ptrCast(region.base);
         if (self.arena.state == .good) {
-            self.generation = .{ page.generation.value, ~page.generation.mirror };
+            self.generation = generations.read(&page.generation);
         } else {
             write_header(&page.header, &header);
         }
@@ -458,8 +436,7 @@ const Opener = struct {
             .reclaimed_seen = 0,
         };
         const cursors = recovery_file.read_cursors(page, capacity);
-        const trusted = is_of(page.generations.current, self.generation) or
-            is_of(page.generations.next, self.generation);
+        const trusted = generations.is_trusted(&page.generations, self.generation);
         // It was read from the file a moment ago, or made by us.
         assert(cursors != null);
         result.recovery = recovery_file.recover(&result.window, cursors.?, pool, trusted);
