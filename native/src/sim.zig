@@ -61,6 +61,10 @@ const regression_seeds = [_]u64{
     // A stream was led astray by a sealed SYN that was played again from another address.
     23299,
     24849,
+    // Many lost messages were asked for two by two, slower each time, and given up in the end.
+    1103048970407,
+    // MESSAGE_LOSS found no room among the events that waited to be read.
+    3537342653,
     // False alarms: messages torn before a wipe; receivers that die faster than they are slow.
     8287,
     17478,

@@ -306,6 +306,13 @@ pub const LossDetector = struct {
         gap.due_ns = now_ns + retry;
     }
 
+    /// The front of the lowest gap is settled without a datagram: the rest is asked for at once.
+    pub fn settled(self: *LossDetector, hp: *HoldingPool, now_ns: u64) void {
+        const gap = if (self.first == none) &self.tail_gap else &hp.entries[self.first].gap;
+        gap.* = .{ .due_ns = now_ns };
+        self.due_ns = @min(self.due_ns, now_ns);
+    }
+
     /// The answer to the lowest gap came, whatever became of it: it was not asked for in vain.
     pub fn answered(self: *LossDetector, hp: *HoldingPool) void {
         const gap = if (self.first == none) &self.tail_gap else &hp.entries[self.first].gap;

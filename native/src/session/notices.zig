@@ -59,6 +59,15 @@ pub const Notices = struct {
         self.written.store(at +% 1, .release);
     }
 
+    /// A loss is told by up to this many notices.
+    const loss_notices = 4;
+
+    /// For a loss and all that is said of it. Who finds none passes over nothing yet.
+    pub fn has_room_for_loss(self: *const Notices) bool {
+        const used = self.written.raw -% self.read.load(.acquire);
+        return used + loss_notices <= limits.notices_max;
+    }
+
     pub fn empty(self: *const Notices) bool {
         return self.written.load(.acquire) == self.read.load(.monotonic);
     }

@@ -593,7 +593,7 @@ pub const Receiver = struct {
         const end: Position = if (held) |x| x.begin else s.announced;
         // A message of which a part is missing is lost as a whole.
         const to = if (end.frag == 0) end.msg else end.msg + 1;
-        if (to <= s.next.msg) return;
+        if (to <= s.next.msg or !self.notices.has_room_for_loss()) return;
         self.notices.log(.gap_given_up, .err, .{
             .transport = s.key.transport,
             .name = s.name_slice(),

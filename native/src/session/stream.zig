@@ -315,7 +315,10 @@ pub const Stream = struct {
                         if (!self.take(shared, @ptrCast(bytes.ptr))) return;
                     },
                     .unused => self.move_to(shared, held.end.msg),
-                    .gone => self.lose(shared, held.end.msg),
+                    .gone => {
+                        if (!shared.notices.has_room_for_loss()) return;
+                        self.lose(shared, held.end.msg);
+                    },
                 }
             }
             self.detector.pop(shared.holding);
@@ -373,6 +376,7 @@ pub const Stream = struct {
         assert(h.number == self.next.msg);
         if (self.next.frag == 0) {
             if (f.head.message_length > shared.log.payload_bytes_max()) {
+                if (!shared.notices.has_room_for_loss()) return true;
                 shared.notices.log(.message_over_memory, .err, .{
                     .transport = self.key.transport,
                     .name = self.name_slice(),
@@ -502,10 +506,13 @@ pub const Stream = struct {
     ) void {
         if (end > self.announced.msg or end <= self.next.msg) return;
         if (start <= self.next.msg) {
+            // The sender is asked again until whoever reads events has room for this one.
+            if (reason == .gone and !shared.notices.has_room_for_loss()) return;
             switch (reason) {
                 .unused => self.move_to(shared, end),
                 .gone => self.lose(shared, end),
             }
+            self.detector.settled(shared.holding, shared.now_ns);
             self.ack_now = true;
             return;
         }

@@ -27,6 +27,7 @@ const SenderNode = nodes.SenderNode;
 const Window = nodes.Window;
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
 const packet_simulator = @import("packet_simulator.zig");
+pub const Totals = @import("totals.zig").Totals;
 const PacketSimulator = packet_simulator.PacketSimulator;
 const Packet = packet_simulator.Packet;
 const Dice = dice_file.Dice;
@@ -66,48 +67,6 @@ const timers_count = 96;
 comptime {
     std.debug.assert(Timer.count <= timers_count);
 }
-
-pub const Totals = struct {
-    events: u64 = 0,
-    virtual_ns: u64 = 0,
-    delivered: u64 = 0,
-    published: u64 = 0,
-    redelivered: u64 = 0,
-    lost_told: u64 = 0,
-    would_block: u64 = 0,
-    naks: u64 = 0,
-    repairs: u64 = 0,
-    hostile: u64 = 0,
-    partitions: u64 = 0,
-    pauses: u64 = 0,
-    receiver_kills: u64 = 0,
-    sender_kills: u64 = 0,
-    wipes: u64 = 0,
-    deaths_inside: u64 = 0,
-    deaths_in_start: u64 = 0,
-    tails: u64 = 0,
-    lone_lives: u64 = 0,
-    published_between: u64 = 0,
-    torn: u64 = 0,
-    stops: u64 = 0,
-    stalls: u64 = 0,
-    flag_changes: u64 = 0,
-    refusals: u64 = 0,
-    sessions: u64 = 0,
-    disconnects: u64 = 0,
-    gaps_given_up: u64 = 0,
-    network: packet_simulator.Counters = .{},
-
-    pub fn add(self: *Totals, other: *const Totals) void {
-        inline for (@typeInfo(Totals).@"struct".field_names) |field| {
-            if (comptime std.mem.eql(u8, field, "network")) continue;
-            @field(self, field) += @field(other, field);
-        }
-        inline for (@typeInfo(packet_simulator.Counters).@"struct".field_names) |field| {
-            @field(self.network, field) += @field(other.network, field);
-        }
-    }
-};
 
 pub const Phase = enum { safety, liveness, quiet, done };
 
@@ -440,7 +399,10 @@ pub const Cluster = struct {
         }
         if (published != node.published_seen) {
             node.published_seen = published;
-            for (node.windows) |w| self.wake(Timer.step_window + w.index, self.now_ns + 1);
+            for (node.windows) |w| {
+                w.idle_steps = 0;
+                self.wake(Timer.step_window + w.index, self.now_ns + 1);
+            }
         }
         return false;
     }

@@ -84,8 +84,8 @@ pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: 
         "files wiped {d}, messages torn {d},\n", .{
         t.partitions, t.pauses, t.receiver_kills, t.sender_kills, t.wipes, t.torn,
     });
-    try out.print("  died inside an operation {d}, inside a start {d}, with a message that counts " ++
-        "{d}; lives without a window {d}, published between stores {d}\n", .{
+    try out.print("  died inside an operation {d}, inside a start {d}, with a message that " ++
+        "counts {d};\n  lives without a window {d}, published between stores {d}\n", .{
         t.deaths_inside, t.deaths_in_start, t.tails, t.lone_lives, t.published_between,
     });
     try out.print("  clean stops {d}, slow handlers {d}, batches refused {d}, send flags " ++

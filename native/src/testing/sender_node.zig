@@ -327,7 +327,9 @@ pub const SenderNode = struct {
 
     /// Some messages that nobody has yet are damaged.
     fn tear(w: *Window, dice: *Dice, cursors: recovery.Cursors, torn_ppm: u32) void {
-        for (cursors.acked..cursors.written) |no| {
+        // One that was never accepted may go.
+        const written = @min(cursors.written, w.published.now().written);
+        for (@min(cursors.acked, written)..written) |no| {
             // A start that died may have torn it before.
             if (!dice.chance(torn_ppm) or w.is_torn(w.published.epoch, no)) continue;
             const node = &w.window.nodes[w.window.index_of(no)];
