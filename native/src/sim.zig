@@ -68,6 +68,8 @@ const regression_seeds = [_]u64{
     // False alarms: messages torn before a wipe; receivers that die faster than they are slow.
     8287,
     17478,
+    // Recovery died while it marked a message as lost that had not been accepted.
+    1099521629071,
 };
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;
