@@ -15,6 +15,7 @@ pub const payload_alignment: u32 = 8;
 // ---- regions and chunks
 
 pub const page_bytes: u32 = 4096;
+pub const cache_line_bytes: u32 = 64;
 /// Offsets of payloads travel as u32 in units of `payload_alignment`: no region can be larger.
 pub const region_bytes_max: u64 = (1 << 32) * @as(u64, payload_alignment);
 pub const chunk_bytes_min: u32 = 4 * 1024;

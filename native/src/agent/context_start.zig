@@ -198,12 +198,20 @@ fn make_transmitters(self: *Context, store: *store_file.Store) StartError!void {
             .siblings = self.channels,
             .pool = &store.pool,
             .arena_bytes = o.arenaBytes,
+            .alignment = alignment_of(own),
             .waiter = if (self.waiters[0]) |*w| w else null,
             .own = .{ .bump = Bump.init(&store.pool) orelse return error.OutOfMemory },
         };
         self.transmitters = transmitters[0 .. i + 1];
         first += tx.partitions.len;
     }
+}
+
+fn alignment_of(channels: []const *TxChannel) u32 {
+    for (channels) |c| {
+        if (c.shm == null or c.outs.len > 0) return limits.payload_alignment;
+    }
+    return limits.cache_line_bytes;
 }
 
 fn lower_partition(_: void, a: *TxChannel, b: *TxChannel) bool {

@@ -84,6 +84,9 @@ pub const Transmitter = struct {
     siblings: []const *TxChannel,
     pool: *ChunkPool,
     arena_bytes: u64,
+    /// Of messages in the arena: those that are packed into datagrams lie closely behind each
+    /// other, those that are only read in place begin on cache lines of their own.
+    alignment: u32,
     waiter: ?*Waiter,
     /// Of the thread of the context; a line of its own.
     own: Producer align(64),
@@ -104,13 +107,13 @@ pub const Transmitter = struct {
     /// Room for a message of `size` bytes: offset of its header.
     fn reserve(self: *Transmitter, bump: *Bump, size: u64) ?u64 {
         const bytes = header_bytes + size;
-        if (bump.alloc(bytes, 8)) |offset| return offset;
+        if (bump.alloc(bytes, self.alignment)) |offset| return offset;
         // What is only cached goes before anybody has to wait.
         for (self.siblings) |c| {
             c.token.take();
             defer c.token.give();
             while (c.make_room(clock.monotonic_ns())) {
-                if (bump.alloc(bytes, 8)) |offset| return offset;
+                if (bump.alloc(bytes, self.alignment)) |offset| return offset;
             }
         }
         return null;
