@@ -35,7 +35,11 @@ async function runExample(
     child.kill("SIGKILL");
     const folder = name.split("/")[0]!;
     for (const left of readdirSync("/dev/shm")) {
-      if (left.startsWith(`${folder}_tx_`)) rmSync(`/dev/shm/${left}`);
+      if (
+        left.startsWith(`${folder}_tx_`) || name === "shared/feed.ts" && left.startsWith("feed_")
+      ) {
+        rmSync(`/dev/shm/${left}`);
+      }
     }
   }
 }
@@ -58,5 +62,11 @@ for (const runtime of ["deno", "bun"] as const) {
     for (const from of ["main thread", "Worker 0", "Worker 1"]) {
       assert.match(output, new RegExp(`1000 messages of ${from}, in order`));
     }
+  });
+
+  e2e(`two programs that share memory (feed in ${runtime})`, async () => {
+    const reader = runExample(runtime === "deno" ? "bun" : "deno", "shared/strategy.ts");
+    assert.match(await runExample(runtime, "shared/feed.ts"), /100000 quotes read/);
+    assert.match(await reader, /100000 quotes, the highest 99999/);
   });
 }
