@@ -17,6 +17,7 @@ const links_max = 64;
 const step_every_ns = clock.ns_per_ms;
 const alive_every_ns = 20 * clock.ns_per_ms;
 /// The kernel's stamps move in ticks: a change so soon after a look has the same stamp.
+const again_every_ns = 20 * clock.ns_per_ms;
 const stamp_doubt_ns = 50 * clock.ns_per_ms;
 
 const Link = struct {
@@ -41,6 +42,8 @@ pub const ShmReceivers = struct {
     links: [links_max]?Link = @splat(null),
     seen_change_ns: u64 = std.math.maxInt(u64),
     doubt_until_ns: u64 = 0,
+    /// When a file that was not whole is looked at again.
+    again_ns: u64 = std.math.maxInt(u64),
     due_ns: u64 = 0,
     alive_due_ns: u64 = 0,
 
@@ -85,8 +88,9 @@ pub const ShmReceivers = struct {
         if (change_ns != self.seen_change_ns) {
             self.seen_change_ns = change_ns;
             self.doubt_until_ns = now_ns + stamp_doubt_ns;
-        } else if (now_ns >= self.doubt_until_ns) return;
-        self.scan();
+        } else if (now_ns >= self.doubt_until_ns and now_ns < self.again_ns) return;
+        self.again_ns = std.math.maxInt(u64);
+        if (self.scan()) self.again_ns = now_ns + again_every_ns;
     }
 
     fn look_who_lives(self: *ShmReceivers, now_ns: u64) void {
@@ -107,12 +111,14 @@ pub const ShmReceivers = struct {
         }
     }
 
-    fn scan(self: *ShmReceivers) void {
+    /// True when a file was not whole yet: its folder does not tell when it is.
+    fn scan(self: *ShmReceivers) bool {
+        var unfinished = false;
         var buffer: [16 * 1024]u8 align(8) = undefined;
-        if (linux.errno(linux.lseek(self.folder.fd, 0, linux.SEEK.SET)) != .SUCCESS) return;
+        if (linux.errno(linux.lseek(self.folder.fd, 0, linux.SEEK.SET)) != .SUCCESS) return false;
         while (true) {
             const got = linux.getdents64(self.folder.fd, &buffer, buffer.len);
-            if (linux.errno(got) != .SUCCESS or got == 0) return;
+            if (linux.errno(got) != .SUCCESS or got == 0) return unfinished;
             var at: usize = 0;
             while (at < got) {
                 const entry: *align(1) const linux.dirent64 = @ptrCast(&buffer[at]);
@@ -121,27 +127,31 @@ pub const ShmReceivers = struct {
                 at += entry.reclen;
                 if (!std.mem.startsWith(u8, name, self.prefix[0..self.prefix_bytes])) continue;
                 if (!std.mem.endsWith(u8, name, receiver_file.name_end)) continue;
-                self.found(name, entry.ino);
+                if (!self.found(name, entry.ino)) unfinished = true;
             }
         }
     }
 
-    fn found(self: *ShmReceivers, name: []const u8, inode: u64) void {
+    /// False when it has to be looked at again.
+    fn found(self: *ShmReceivers, name: []const u8, inode: u64) bool {
         var free: ?*?Link = null;
         for (&self.links) |*entry| {
             if (entry.*) |*link| {
-                if (link.other.inode == inode) return;
+                if (link.other.inode == inode) return true;
             } else free = entry;
         }
-        const place = free orelse return;
+        const place = free orelse return true;
         const other = switch (receiver_file.Other.open(&self.folder, name)) {
             .good => |other| other,
-            .not_now => return,
-            .left_behind => return self.folder.remove_leftover(name),
+            .not_now => return false,
+            .left_behind => {
+                self.folder.remove_leftover(name);
+                return true;
+            },
         };
         const places = self.gpa.alloc(?u32, self.channels.len) catch {
             other.close();
-            return;
+            return false;
         };
         var any = false;
         for (self.channels, places) |c, *at| {
@@ -157,7 +167,7 @@ pub const ShmReceivers = struct {
             // It reads other windows than ours; its name is looked at again with the next change.
             self.gpa.free(places);
             other.close();
-            return;
+            return true;
         }
         assert(name.len <= limits.file_name_bytes_max);
         place.* = .{
@@ -167,5 +177,6 @@ pub const ShmReceivers = struct {
             .places = places,
         };
         @memcpy(place.*.?.name[0..name.len], name);
+        return true;
     }
 };
