@@ -17,8 +17,9 @@ const links_max = 64;
 const step_every_ns = clock.ns_per_ms;
 const alive_every_ns = 20 * clock.ns_per_ms;
 /// The kernel's stamps move in ticks: a change so soon after a look has the same stamp.
-const again_every_ns = 20 * clock.ns_per_ms;
 const stamp_doubt_ns = 50 * clock.ns_per_ms;
+/// A file that was being made is looked at again so soon.
+const again_every_ns = 20 * clock.ns_per_ms;
 
 const Link = struct {
     other: receiver_file.Other,
