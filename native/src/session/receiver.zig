@@ -186,7 +186,8 @@ pub const Receiver = struct {
         // Where there is a seal, it says who sends. An address says less: whoever plays a SYN again
         // from another place would lead the stream there.
         const is_foreign = !from.eql(s.data_from) and !from.eql(s.repair);
-        if (is_foreign and s.channel.group_key == null) {
+        const is_elsewhere = (from.ip == 0) != (s.repair.ip == 0);
+        if (is_elsewhere or is_foreign and s.channel.group_key == null) {
             self.counters.bad_token += 1;
             return;
         }
@@ -289,7 +290,7 @@ pub const Receiver = struct {
         s.last_heard_ns = now_ns;
         s.group_size = @max(1, b.group_size);
         const told: Position = .{ .msg = h.number, .frag = b.frag };
-        if (from.eql(s.repair)) {
+        if (s.slot == null and from.eql(s.repair)) {
             // To this receiver alone: the answer to a NAK for what was never sent.
             s.announced = Position.max(told, s.detector.highest(self.shared.holding, s.next));
         } else s.announced = Position.max(s.announced, told);

@@ -402,7 +402,8 @@ pub const Sender = struct {
         if (self.send_flag) {
             self.announced = Position.max(self.announced, .{ .msg = written });
         } else for (self.sent.msg..written) |no| {
-            if (self.window.node(no).flags & layout.flag_unsent != 0) continue;
+            const kept_back = layout.flag_unsent | layout.flag_lost;
+            if (self.window.node(no).flags & kept_back != 0) continue;
             self.announced = Position.max(self.announced, .{ .msg = no + 1 });
         }
         self.sent = .{ .msg = written };

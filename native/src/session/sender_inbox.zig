@@ -105,7 +105,6 @@ fn agree(
     r: *const frame.SynReply,
 ) void {
     self.tell_in_place();
-    p.shared = from.ip == 0;
     const c = &p.candidate;
     const repeated = c.token != 0 and c.instance == r.instance and c.address.eql(from) and
         now_ns < c.offered_ns + limits.confirming_hold_ns;
@@ -127,6 +126,7 @@ fn agree(
     if (p.state == .connected and mutant.on(.offer_replaces)) self.peers.set_state(p, .known);
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
+        p.shared = from.ip == 0;
         p.acked = Position.min(.{ .msg = start.msg }, self.announced);
         self.peers.confirm(p, now_ns);
         self.look_at_network();
@@ -168,6 +168,7 @@ fn take_candidate(self: *Sender, now_ns: u64, p: *Peer) void {
     p.instance = c.instance;
     p.session_token = c.token;
     p.address = c.address;
+    p.shared = c.address.ip == 0;
     p.key = c.key;
     p.name_len = c.name_len;
     p.name = c.name;
@@ -184,6 +185,7 @@ fn take_candidate(self: *Sender, now_ns: u64, p: *Peer) void {
     if (p.state == .confirming) return;
     self.peers.set_state(p, .known);
     self.peers.confirm(p, now_ns);
+    self.look_at_network();
 }
 
 /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
