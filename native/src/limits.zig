@@ -3,6 +3,9 @@
 
 const std = @import("std");
 
+/// The simulator reaches a few bounds only when they are low.
+const is_simulated = @import("build_options").mutants;
+
 // ---- messages (guide 9.3, 10.1)
 
 /// Longest message in bytes; longer ones answer TOO_LARGE.
@@ -54,9 +57,9 @@ pub const prefault_first_bytes: u64 = 4 << 20;
 /// Receivers that read one window in place.
 pub const shm_peers_max = 32;
 /// Messages that a receiver may have taken from a window and not processed.
-pub const shm_claim_max = 1024;
+pub const shm_claim_max = if (is_simulated) 64 else 1024;
 /// Messages that it claims at once: a barrier each time.
-pub const shm_claim_step = 256;
+pub const shm_claim_step = if (is_simulated) 16 else 256;
 /// Of an arena's chunks, those that one receiver may hold once it hangs: one in so many. A message
 /// that is larger is held all the same, alone.
 pub const shm_claim_share = 16;

@@ -11,6 +11,7 @@
 const std = @import("std");
 const cluster_file = @import("testing/cluster.zig");
 const verdict_file = @import("testing/verdict.zig");
+const Totals = @import("testing/totals.zig").Totals;
 const mutant_file = @import("testing/mutant.zig");
 const dice = @import("testing/dice.zig");
 const mutation = @import("testing/mutation.zig");
@@ -164,7 +165,7 @@ fn number(text: []const u8) u64 {
 }
 
 const Tally = struct {
-    totals: cluster_file.Totals = .{},
+    totals: Totals = .{},
     seeds: u64 = 0,
     digest: u64 = 0,
     passed: u64 = 0,

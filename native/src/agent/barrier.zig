@@ -16,6 +16,15 @@ pub inline fn full() void {
     }
 }
 
+/// Stores before it are visible before stores after it.
+pub inline fn stores() void {
+    switch (builtin.cpu.arch) {
+        .x86_64 => asm volatile ("" ::: .{ .memory = true }),
+        .aarch64 => asm volatile ("dmb ishst" ::: .{ .memory = true }),
+        else => full(),
+    }
+}
+
 /// Two threads that each store and then load what the other stored ("store buffering").
 const Litmus = struct {
     turn: std.atomic.Value(u32) = .init(0),

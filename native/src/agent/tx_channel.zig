@@ -83,12 +83,12 @@ pub const TxChannel = struct {
     /// One step of the agent; the caller holds the token. The work count.
     pub fn step(self: *TxChannel, now_ns: u64) u32 {
         var work: u32 = 0;
+        self.sender.send_flag = self.send_flag.load(.monotonic);
         if (now_ns >= self.receive_due_ns or self.sender.credit() == 0) {
             self.receive_due_ns = now_ns + receive_every_ns;
             if (self.repair) |r| work += self.receive(now_ns, r.fd);
             if (self.shm) |*shm| work += shm.poll(now_ns, &self.sender);
         }
-        self.sender.send_flag = self.send_flag.load(.monotonic);
         if (self.want_ack.load(.monotonic)) {
             self.want_ack.store(false, .monotonic);
             if (self.sender.network_on) self.sender.want_ack(now_ns);
@@ -108,8 +108,7 @@ pub const TxChannel = struct {
     pub fn make_room(self: *TxChannel, now_ns: u64) bool {
         if (self.sender.make_room(now_ns)) return true;
         const shm = if (self.shm) |*shm| shm else return false;
-        shm.collect(now_ns, &self.sender);
-        return self.sender.make_room(now_ns);
+        return shm.make_room(now_ns, &self.sender);
     }
 
     fn receive(self: *TxChannel, now_ns: u64, fd: i32) u32 {

@@ -198,7 +198,9 @@ fn activate(
         s.acked = .{ .msg = 0 };
         s.replay = .{};
     } else {
-        s.announced = Position.max(s.announced, .{ .msg = c.announced });
+        // It may be less than before: where nobody listened the sender begins again.
+        const have = s.detector.highest(shared.holding, .{ .msg = 0 });
+        s.announced = Position.max(have, .{ .msg = c.announced });
     }
     s.connection = p.connection;
     s.session_token = c.session_token;
@@ -325,7 +327,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const has = s != null and s.?.has_position;
     const in_place = has and s.?.slot != null;
     // Read in place, what is not processed yet may not be given back.
-    const at: Position = if (in_place)
+    const at: Position = if (in_place and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
     else if (has) s.?.next else .{ .msg = 0 };
     const same = has and s.?.connection == p.connection;

@@ -391,6 +391,7 @@ pub const Sender = struct {
         if (!wanted or self.phase != .started) return;
         // For the first one on the network everything that is kept is new.
         self.sent = .{ .msg = self.window.acked() };
+        self.announced = self.sent;
         self.window.set_sent(self.sent.msg, 0);
     }
 
@@ -402,8 +403,7 @@ pub const Sender = struct {
         if (self.send_flag) {
             self.announced = Position.max(self.announced, .{ .msg = written });
         } else for (self.sent.msg..written) |no| {
-            const kept_back = layout.flag_unsent | layout.flag_lost;
-            if (self.window.node(no).flags & kept_back != 0) continue;
+            if (self.window.node(no).flags & layout.flags_known != 0) continue;
             self.announced = Position.max(self.announced, .{ .msg = no + 1 });
         }
         self.sent = .{ .msg = written };

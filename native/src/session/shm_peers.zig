@@ -14,6 +14,7 @@
 const std = @import("std");
 const base_limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
+const cut = @import("../testing/cut.zig");
 const mutant = @import("../testing/mutant.zig");
 const barrier = @import("../agent/barrier.zig");
 const layout = @import("../window/node.zig");
@@ -28,7 +29,7 @@ const ReceiverPage = layout.ReceiverPage;
 const FrameRing = layout.FrameRing;
 
 /// Frames taken from one receiver in a step.
-const frames_per_step = 8;
+pub const frames_per_step = 8;
 
 /// A message whose memory waits for a receiver.
 const Pin = struct { no: u64, span: ChunkPool.Span };
@@ -172,8 +173,9 @@ pub const ShmPeers = struct {
         if (self.bells[place].swap(null, .acq_rel) != null) {
             _ = self.sleepers.fetchSub(1, .release);
         }
-        p.unpin_below(self.pool, std.math.maxInt(u64));
+        if (!mutant.on(.dead_keeps_pins)) p.unpin_below(self.pool, std.math.maxInt(u64));
         self.places[place] = null;
+        if (mutant.on(.dead_unnoticed)) return;
         const peer = sender.peers.find(id) orelse return;
         if (!peer.address.eql(address_of(place))) return;
         sender.on_receiver_gone(now_ns, peer);
@@ -238,6 +240,7 @@ pub const ShmPeers = struct {
         for (self.places, 0..) |*place, i| {
             const p = if (place.*) |*x| x else continue;
             const id: u16 = @intCast(p.page.context_id & 0xffff);
+            if (mutant.on(.pins_dropped)) p.unpin_below(self.pool, std.math.maxInt(u64));
             if (p.pins_count > 0) p.unpin_below(self.pool, p.consumed());
             const peer = sender.peers.find(id) orelse continue;
             if (peer.state != .connected or !peer.address.eql(address_of(@intCast(i)))) continue;
@@ -247,11 +250,20 @@ pub const ShmPeers = struct {
         if (moved) sender.advance_acked(now_ns);
     }
 
+    /// The producer found no room: what was processed meanwhile is given back. True when something
+    /// was freed.
+    pub fn make_room(self: *ShmPeers, now_ns: u64, sender: *Sender) bool {
+        const kept_from = self.window.reclaimed();
+        self.collect(now_ns, sender);
+        return sender.make_room(now_ns) or self.window.reclaimed() != kept_from;
+    }
+
     /// `SendingWindow.reclaim_to` has moved `reclaimed` from `from` to `to` and is about to give
     /// the memory back.
     fn before_release(context: *anyopaque, from: u64, to: u64) void {
         const self: *ShmPeers = @ptrCast(@alignCast(context));
         barrier.full();
+        cut.at(.release);
         if (mutant.on(.claims_ignored)) return;
         const chunks_max = base_limits.shm_claim_chunks(self.pool.bytes, self.pool.chunk_bytes);
         for (self.places) |*place| {

@@ -8,6 +8,7 @@
 const std = @import("std");
 const base_limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
+const cut = @import("../testing/cut.zig");
 const mutant = @import("../testing/mutant.zig");
 const barrier = @import("../agent/barrier.zig");
 const frame = @import("../wire/frame.zig");
@@ -19,7 +20,7 @@ const challenge = @import("challenge.zig");
 const stream_file = @import("stream.zig");
 const Stream = stream_file.Stream;
 
-const frames_per_step = 8;
+pub const frames_per_step = 8;
 /// Messages taken in one step, so that other streams have their turn.
 pub const messages_per_step = 256;
 
@@ -121,11 +122,12 @@ pub const ShmSource = struct {
         return @atomicLoad(u64, &node_at(w, no).tag, .acquire);
     }
 
-    /// Numbered while the send flag was off, and not told of yet.
+    /// Numbered while the send flag was off, and not told of yet. Of what recovery found damaged
+    /// nobody knows.
     fn is_kept_back(w: *const Window, s: *const Stream) bool {
         const flags = @atomicLoad(u16, &node_at(w, s.next.msg).flags, .monotonic);
-        if (mutant.on(.flag_ignored)) return false;
-        return flags & layout.flag_unsent != 0 and s.next.msg >= s.announced.msg;
+        if (mutant.on(.flag_ignored) or mutant.on(.flag_ignored_in_place)) return false;
+        return flags & layout.flags_known != 0 and s.next.msg >= s.announced.msg;
     }
 
     /// Appends what was published since. The work count.
@@ -170,9 +172,10 @@ pub const ShmSource = struct {
 
     fn take_one(self: *ShmSource, now_ns: u64, w: *const Window, r: *Receiver, s: *Stream) bool {
         const no = s.next.msg;
+        cut.at(.node);
         const node = node_at(w, no).*;
         asm volatile ("" ::: .{ .memory = true });
-        if (tag_of(w, no) != no + 1) {
+        if (tag_of(w, no) != no + 1 and !mutant.on(.tag_unchecked)) {
             self.agree_anew(now_ns, r, s);
             return false;
         }
@@ -215,6 +218,7 @@ pub const ShmSource = struct {
         s.next = .{ .msg = no + 1 };
         s.tail = no + 1;
         self.tail = no + 1;
+        if (mutant.on(.ack_taken)) @atomicStore(u64, &self.slot.consumed, no + 1, .release);
         return true;
     }
 
@@ -235,12 +239,17 @@ pub const ShmSource = struct {
         const processed = s.processed_next();
         const to = @min(next + base_limits.shm_claim_step, processed + base_limits.shm_claim_max);
         if (to <= next) return false;
-        @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
+        if (!mutant.on(.claim_late)) @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
         barrier.full();
+        cut.at(.claim);
         const w = &self.window.?;
         if (w.page.reclaimed.load() > next) {
             self.agree_anew(now_ns, r, s);
             return false;
+        }
+        if (mutant.on(.claim_late)) {
+            cut.at(.claim);
+            @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
         }
         s.claimed = to;
         self.is_first = processed == next;

@@ -16,6 +16,7 @@ const crash = @import("crash.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
+const in_place = @import("in_place.zig");
 const mishaps = @import("mishaps.zig");
 const hostile = @import("hostile.zig");
 const dice_file = @import("dice.zig");
@@ -44,8 +45,6 @@ const image_bytes = 65536;
 const data_port = 5000;
 /// Datagrams that a kernel keeps for a node that does not run.
 const kernel_queue_datagrams = 256;
-/// Steps of one agent at one instant without an end in sight.
-const steps_at_once_max = 20_000;
 
 /// Places in the array of timers.
 pub const Timer = struct {
@@ -60,7 +59,11 @@ pub const Timer = struct {
     pub const hostile_at = mend + mishaps.mends_max;
     pub const phase = hostile_at + 1;
     pub const look = phase + 1;
-    pub const count = look + 1;
+    /// Senders look for receivers' files, and for dead ones; receivers for windows.
+    pub const find = look + 1;
+    pub const bury = find + senders_max;
+    pub const map = bury + senders_max;
+    pub const count = map + receivers_max;
 };
 const timers_count = 96;
 
@@ -92,6 +95,8 @@ pub const Cluster = struct {
     quiet_naks: u64 = 0,
     quiet_ns: u64 = 0,
     phase_events: u64 = 0,
+    /// One process runs between two steps of another.
+    is_between: bool = false,
     /// Until then sender s and receiver r may have lost touch with good reason.
     disturbed_ns: [senders_max][receivers_max]u64 = @splat(@splat(0)),
     /// Until then what is lost between the two may stay lost.
@@ -182,6 +187,8 @@ pub const Cluster = struct {
 
     /// Runs to the end or to the first violation.
     pub fn run(self: *Cluster) void {
+        in_place.begin_cuts(self);
+        defer in_place.end_cuts();
         while (self.phase != .done and self.verdict.violation == null) self.next();
         self.totals.virtual_ns = self.now_ns;
         self.totals.network = self.net.counters;
@@ -250,7 +257,10 @@ pub const Cluster = struct {
         if (which < Timer.hostile_at) return mishaps.mend(self, which - Timer.mend);
         if (which == Timer.hostile_at) return hostile.act(self);
         if (which == Timer.phase) return self.end_phase();
-        watch.look(self);
+        if (which == Timer.look) return watch.look(self);
+        if (which < Timer.bury) return in_place.find(self, self.senders[which - Timer.find]);
+        if (which < Timer.map) return in_place.bury(self, self.senders[which - Timer.bury]);
+        in_place.map(self, self.receivers[which - Timer.map]);
     }
 
     // ---------------------------------------------------------------- phases
@@ -391,7 +401,7 @@ pub const Cluster = struct {
     }
 
     /// The node's operation is over, or the node.
-    fn died(self: *Cluster, node: *SenderNode) bool {
+    pub fn died(self: *Cluster, node: *SenderNode) bool {
         const published = node.published_between;
         if (crash.leave(node)) {
             mishaps.die_inside(self, node);
@@ -418,12 +428,15 @@ pub const Cluster = struct {
         const local_ns = node.clock.local(self.now_ns);
         sender.send_flag = w.send_flag;
         if (w.send_flag) w.told_below = w.window.written();
+        const polled = in_place.poll(self, w, local_ns);
+        if (w.sender == null) return;
         if (w.want_ack) {
             w.want_ack = false;
-            sender.want_ack(local_ns);
+            if (sender.network_on) sender.want_ack(local_ns);
         }
         watch_sender.before_sender(self, w);
         crash.enter(node, false);
+        if (w.shm) |shm| shm.collect(local_ns, sender);
         if (local_ns >= sender.next_deadline_ns(local_ns)) sender.tick(local_ns);
         if (self.died(node)) return;
         watch_sender.after_sender(self, w);
@@ -441,27 +454,15 @@ pub const Cluster = struct {
             timer.* = self.now_ns + 3 * us;
         } else {
             const due_ns = sender.next_deadline_ns(local_ns);
-            self.look_for_spin(w, runs, due_ns <= local_ns);
+            watch.look_for_spin(self, w, runs + polled, due_ns <= local_ns);
             timer.* = @max(self.now_ns + @intFromBool(due_ns <= local_ns), node.clock.when(due_ns));
         }
+        in_place.look_again(self, w);
         if (w.stopping_until_ns != 0) mishaps.stop_further(self, w);
         if (w.blocked and w.progress_seen != sender.progress) {
             w.progress_seen = sender.progress;
             self.wake(Timer.publish + w.index, self.now_ns);
         }
-    }
-
-    /// An agent that is always due and has nothing to send burns a core for nothing.
-    fn look_for_spin(self: *Cluster, agent: anytype, runs: u32, due: bool) void {
-        agent.idle_steps = if (due and runs == 0) agent.idle_steps + 1 else 0;
-        if (agent.steps_at_ns != self.now_ns) agent.steps_here = 0;
-        agent.steps_at_ns = self.now_ns;
-        agent.steps_here += 1;
-        if (agent.idle_steps < 8 and agent.steps_here < steps_at_once_max) return;
-        self.verdict.fail(.storm, self.now_ns, "agent {d} is due at once {d} times and sends " ++
-            "nothing; {d} steps at one instant", .{
-            agent.index, agent.idle_steps, agent.steps_here,
-        });
     }
 
     fn step_receiver(self: *Cluster, node: *ReceiverNode) void {
@@ -473,6 +474,7 @@ pub const Cluster = struct {
         }
         const local_ns = node.clock.local(self.now_ns);
         const receiver = node.receiver;
+        const work = in_place.read(self, node);
         receiver.tick(local_ns);
         var runs: u32 = 0;
         while (runs < 64) : (runs += 1) {
@@ -484,8 +486,10 @@ pub const Cluster = struct {
             self.wake(Timer.drain + node.index, self.now_ns + self.scenario.handler_ns);
         }
         const due_ns = receiver.next_deadline_ns(local_ns);
-        self.look_for_spin(node, runs, due_ns <= local_ns);
+        watch.look_for_spin(self, node, runs + work, due_ns <= local_ns);
         timer.* = @max(self.now_ns + @intFromBool(due_ns <= local_ns), node.clock.when(due_ns));
+        const busy = if (work > 0) self.now_ns + us else in_place.receiver_due_ns(self, node);
+        self.wake(Timer.step_receiver + node.index, busy);
     }
 
     // ---------------------------------------------------------------- sending
@@ -499,6 +503,11 @@ pub const Cluster = struct {
             const bytes = self.image[at..end];
             at = end;
             watch_sender.leaves_window(self, w, @alignCast(bytes), run_.to);
+            if (w.shm != null) {
+                const for_memory = if (run_.to) |to| to.ip == 0 else !run_.is_data;
+                if (for_memory) in_place.send(self, w, bytes);
+                if (for_memory and run_.to != null) continue;
+            }
             if (run_.to) |to| {
                 for (self.receivers) |r| {
                     if (!to.eql(r.control)) continue;
@@ -524,28 +533,15 @@ pub const Cluster = struct {
     fn send_from_receiver(self: *Cluster, node: *ReceiverNode, run_: Run) void {
         const bytes = self.image[0..run_.bytes];
         const to = run_.to.?;
-        self.count_sent(node);
+        watch.count_sent(self, node);
         watch_receiver.leaves_receiver(self, node, @alignCast(bytes));
+        if (to.ip == 0) return in_place.answer(self, node, bytes);
         const delay_ns = self.net.roll_delay();
         for (self.windows[0..self.window_count]) |w| {
             if (!to.eql(w.repair)) continue;
             const source = windows_max + node.index;
             return self.send(source, node.control, w.index, to.port, delay_ns, bytes);
         }
-    }
-
-    /// A receiver answers what it gets; it has no reason to say much more.
-    fn count_sent(self: *Cluster, node: *ReceiverNode) void {
-        const this_ms = self.now_ns / ms;
-        if (node.rate_ms != this_ms) {
-            node.rate_ms = this_ms;
-            node.sent_in_ms = 0;
-            node.got_in_ms = 0;
-        }
-        node.sent_in_ms += 1;
-        if (node.sent_in_ms <= 1000 + 4 * node.got_in_ms) return;
-        self.verdict.fail(.storm, self.now_ns, "receiver {d} sends {d} datagrams within a " ++
-            "millisecond, and got {d}", .{ node.index, node.sent_in_ms, node.got_in_ms });
     }
 
     fn send(
@@ -600,6 +596,7 @@ pub const Cluster = struct {
             if (self.died(node)) return;
             if (outcome == .sent) {
                 self.totals.published += 1;
+                in_place.tell_readers(self, w);
                 continue;
             }
             self.totals.would_block += 1;
@@ -613,7 +610,8 @@ pub const Cluster = struct {
             }
             return self.wake(timer, self.now_ns + 5 * ms);
         }
-        self.wake(Timer.step_window + w.index, self.now_ns);
+        // Who reads in place sees it without the sender's help.
+        if (sender.network_on) self.wake(Timer.step_window + w.index, self.now_ns);
         const mean_ns = if (self.phase == .safety) self.scenario.publish_every_ns else ms;
         self.wake(timer, self.now_ns + 1 + self.dice.below(mean_ns * 2));
     }
@@ -627,7 +625,7 @@ pub const Cluster = struct {
     }
 
     /// The receiving program: accepts what it was given, or refuses a part, and asks for more.
-    fn drain(self: *Cluster, node: *ReceiverNode) void {
+    pub fn drain(self: *Cluster, node: *ReceiverNode) void {
         if (!node.alive) return;
         const timer = Timer.drain + node.index;
         const busy_until_ns = @max(node.paused_until_ns, node.stalled_until_ns);
@@ -638,6 +636,7 @@ pub const Cluster = struct {
             const refuses = self.phase == .safety and
                 self.dice.chance(self.scenario.mishaps.refuse_ppm);
             const taken = if (refuses) self.dice.below(waiting) else waiting;
+            watch_receiver.processed(self, node, taken);
             log.processed(log.processed_next() + taken);
             node.forget(taken);
             if (taken < waiting) {

@@ -5,6 +5,7 @@ const std = @import("std");
 const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
+const in_place = @import("in_place.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
@@ -163,6 +164,7 @@ fn kill_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
 
 fn end_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
     watch_receiver.life_ends(c, node);
+    in_place.life_ends(c, node);
     node.drop();
     c.mishaps.dead_since_ns[node.index] = c.now_ns;
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns + lasts_ns, .touch);
@@ -181,6 +183,7 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
     if (node.alive) return;
     node.paused_until_ns = 0;
     node.start(&c.dice) catch @panic("out of memory");
+    in_place.open(c, node);
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns, .touch);
     // Its new life has the whole time-out to take something.
     for (c.windows[0..c.window_count]) |w| w.low_moved_ns = w.node.clock.local(c.now_ns);
@@ -282,7 +285,8 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
     node.start(&c.dice, .{
         .now_ns = c.now_ns,
         .torn_ppm = c.scenario.mishaps.torn_ppm,
-        .is_second = is_risky and !wiped and node.windows.len > 1 and dice.chance(200_000),
+        .is_second = is_risky and !wiped and node.windows.len > 1 and
+            !node.is_read_in_place() and dice.chance(200_000),
         .verdict = &c.verdict,
     }) catch @panic("out of memory");
     if (crash.leave_start(node)) {
@@ -290,6 +294,11 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
         return stay_dead(c, node, node.doom_lasts_ns);
     }
     if (c.verdict.violation != null) return;
+    in_place.find(c, node);
+    for (c.receivers) |r| {
+        if (r.in_place.file == null) continue;
+        c.wake(Timer.map + r.index, c.now_ns + c.dice.below(c.scenario.in_place.find_ns));
+    }
     for (c.receivers) |r| watch.disturb(c, node.index, r.index, c.now_ns, .both);
     for (node.windows) |w| {
         for (&w.freed) |*freed| freed.* = @max(freed.*, w.window.reclaimed());

@@ -17,6 +17,8 @@ pub const Epoch = struct {
     first: u64 = 0,
     /// Number of the next message.
     written: u64 = 0,
+    /// Its process died while it published one more: who reads in place may see that.
+    has_tail: bool = false,
 };
 
 pub const Published = struct {
@@ -44,7 +46,7 @@ pub const Published = struct {
     ) ?u32 {
         for (from..self.epoch + 1) |i| {
             const e = &self.epochs[i];
-            if (number < e.first or number >= e.written) continue;
+            if (number < e.first or number >= e.written + @intFromBool(e.has_tail)) continue;
             const c = self.content(@intCast(i), number);
             if (c.arg != arg or c.length != bytes.len) continue;
             if (std.mem.eql(u8, c.bytes(), bytes)) return @intCast(i);

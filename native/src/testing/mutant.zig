@@ -100,6 +100,24 @@ pub const Mutant = enum {
     numbers_anew,
     /// Recovery forgets the last connection.
     connection_forgotten,
+    /// What a receiver claims is kept only until its sender looks at it next.
+    pins_dropped,
+    /// A receiver looks at what was reclaimed first, and claims then.
+    claim_late,
+    /// A message that is read in place counts as processed as soon as it is taken.
+    ack_taken,
+    /// A new session begins behind what was taken, processed or not.
+    position_taken,
+    /// What a dead receiver claimed is never given back.
+    dead_keeps_pins,
+    /// The death of a receiver is noticed by its silence only.
+    dead_unnoticed,
+    /// A node that was overwritten while it was read counts.
+    tag_unchecked,
+    /// A node keeps its old tag while its fields become another number's.
+    tag_kept,
+    /// Who reads in place takes what was numbered while the send flag was off.
+    flag_ignored_in_place,
 };
 
 /// Set by the simulator before a run; never by the library.

@@ -93,6 +93,17 @@ fn first_seed(mutant: Mutant) u64 {
         .numbers_anew,
         .connection_forgotten,
         => scenario.first_deadly_seed,
+        .claims_ignored,
+        .pins_dropped,
+        .claim_late,
+        .ack_taken,
+        .position_taken,
+        .dead_keeps_pins,
+        .dead_unnoticed,
+        .tag_unchecked,
+        .tag_kept,
+        .flag_ignored_in_place,
+        => scenario.first_in_place_seed,
         else => 1,
     };
 }

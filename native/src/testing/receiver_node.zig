@@ -15,6 +15,7 @@ const nodes = @import("sender_node.zig");
 const SimClock = @import("sim_clock.zig").SimClock;
 const Address = @import("../transport/address.zig").Address;
 const Dice = @import("dice.zig").Dice;
+const in_place = @import("in_place.zig");
 const ChunkPool = pool_file.ChunkPool;
 const Receiver = receiver_file.Receiver;
 const assert = std.debug.assert;
@@ -22,7 +23,18 @@ const assert = std.debug.assert;
 const windows_max = scenario_file.windows_max;
 
 /// A message that the program was given and has not accepted.
-pub const Seen = struct { stream: u32, number: u64, length: u32, arg: u32 };
+pub const Seen = struct {
+    stream: u32,
+    number: u64,
+    length: u32,
+    arg: u32,
+    window: u8 = 0,
+    epoch: u32 = 0,
+    /// Where it is read: 0, in the log; else the number of a mapping, and the life of its sender.
+    region: u32 = 0,
+    offset8: u32 = 0,
+    life: u32 = 0,
+};
 
 pub const ReceiverNode = struct {
     gpa: std.mem.Allocator,
@@ -70,6 +82,7 @@ pub const ReceiverNode = struct {
     has_transmitter: [scenario_file.transports_max]bool = @splat(false),
     /// A gap that was given up: its MESSAGE_LOSS comes next.
     given_up: ?model.Range = null,
+    in_place: in_place.Reading = .{},
 
     pub fn init(
         gpa: std.mem.Allocator,
@@ -104,6 +117,7 @@ pub const ReceiverNode = struct {
 
     pub fn deinit(self: *ReceiverNode) void {
         self.drop();
+        self.in_place.deinit(self.gpa);
         for (&self.checks) |*check| check.deinit(self.gpa);
         self.seen.deinit(self.gpa);
         self.gpa.destroy(self.receiver);
@@ -172,18 +186,28 @@ pub const ReceiverNode = struct {
         self.holding.deinit(self.gpa);
         self.log.deinit(self.gpa);
         self.pool.deinit(self.gpa);
+        self.in_place.end();
         self.alive = false;
+    }
+
+    /// Payload of a message that the program is given.
+    pub fn bytes_of(self: *const ReceiverNode, d: *const record.Descriptor) []const u8 {
+        if (d.region == 0) return self.log.payload_of(d);
+        return self.in_place.bytes(d.region, d.offset8, d.length);
     }
 
     // ---------------------------------------------------------------- the program's memory
 
-    pub fn remember(self: *ReceiverNode, d: *const record.Descriptor, number: u64) void {
+    pub fn remember(self: *ReceiverNode, d: *const record.Descriptor, number: u64) *Seen {
         self.seen.append(self.gpa, .{
             .stream = d.stream,
             .number = number,
             .length = d.length,
             .arg = d.args,
+            .region = d.region,
+            .offset8 = d.offset8,
         }) catch @panic("out of memory");
+        return &self.seen.items[self.seen.items.len - 1];
     }
 
     /// What was given at this place before, if it was.

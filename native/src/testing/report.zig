@@ -4,6 +4,8 @@ const std = @import("std");
 const cluster_file = @import("cluster.zig");
 const scenario_file = @import("scenario.zig");
 const verdict_file = @import("verdict.zig");
+const Totals = @import("totals.zig").Totals;
+const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const Writer = std.Io.Writer;
 
 /// The seed that runs now, for the last words of a crash.
@@ -60,6 +62,7 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
         s.publish_every_ns / 1000, s.publish_burst,   s.runs_per_step,  s.handler_ns / 1000,
         s.batch,                   s.joined_buffers,
     });
+    if (s.in_place.transports != 0) try out.print("  {any}\n", .{s.in_place});
     try out.print("  {any}\n  {any}\n  residual loss {d} ppm, drift {d} ppm, safety {d} ms, " ++
         "{d} events\n", .{
         s.faults,                s.mishaps,       s.residual_loss_ppm, s.drift_ppm,
@@ -67,7 +70,7 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
     });
 }
 
-pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: u64) !void {
+pub fn totals(out: *Writer, t: *const Totals, seeds: u64, took_ns: u64) !void {
     const n = &t.network;
     const seconds = @as(f64, @floatFromInt(took_ns)) / 1e9;
     const rate = @as(f64, @floatFromInt(t.events)) / @max(seconds, 1e-9);
@@ -99,6 +102,10 @@ pub fn totals(out: *Writer, t: *const cluster_file.Totals, seeds: u64, took_ns: 
         "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
         t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
     });
+    try out.print("in place: {d} messages, {d} of them kept by nobody, {d} steps of " ++
+        "senders with memory that waits, {d} steps between two stores\n", .{
+        t.in_place, t.forgotten, t.pinned_steps, t.cuts,
+    });
 }
 
 /// Everything about a run that stopped: for whoever replays a seed.
@@ -127,6 +134,7 @@ pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
                 job.end.frag,         job.receiver,  job.unicast,
             });
         }
+        if (w.shm) |shm| try places(out, shm);
         for (sender.peers.slice()) |*p| {
             try out.print("  peer {d} {s}: {t} configured {} acked {d}.{d} heard {d} us ago, " ++
                 "progress {d} us ago, no_memory {}\n", .{
@@ -140,6 +148,15 @@ pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
     }
     for (c.receivers) |node| try receiver_state(out, c, node);
     try out.flush();
+}
+
+fn places(out: *Writer, shm: *const ShmPeers) !void {
+    for (shm.places, 0..) |*entry, place| {
+        const p = if (entry.*) |*p| p else continue;
+        try out.print("  place {d} of context {d}: consumed {d} claimed {d} {d} pins\n", .{
+            place, p.page.context_id, p.slot.consumed, p.slot.claimed, p.pins_count,
+        });
+    }
 }
 
 fn receiver_state(

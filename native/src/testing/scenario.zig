@@ -6,7 +6,8 @@ const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");
 const limits = @import("../session/limits.zig");
-const Dice = @import("dice.zig").Dice;
+const dice_file = @import("dice.zig");
+const Dice = dice_file.Dice;
 const messages = @import("messages.zig");
 
 pub const us: u64 = 1_000;
@@ -20,6 +21,10 @@ pub const windows_max = senders_max * transports_max;
 
 /// From this seed on, senders die all the time, and little else goes wrong.
 pub const first_deadly_seed: u64 = 1 << 40;
+/// From this one on, windows are read in place, and what goes wrong is what that calls for.
+pub const first_in_place_seed: u64 = 1 << 41;
+/// So that the seeds of old findings mean what they meant.
+const in_place_salt = 0x6907;
 
 pub const Kind = enum {
     /// Any mixture of faults.
@@ -81,6 +86,24 @@ pub const Mishaps = struct {
     refuse_ppm: u32 = 0,
 };
 
+/// Windows that are read in place, where both run on one machine.
+pub const InPlace = struct {
+    /// Bit t: receivers may read transport t in place.
+    transports: u8 = 0,
+    /// Bit s: receiver r reads the windows of sender s in place.
+    sources: [receivers_max]u8 = @splat(0),
+    /// A receiver reads the other senders in place after a start.
+    switch_ppm: u32 = 0,
+    /// A thread that has nothing to do looks so often, and something new is seen so late.
+    look_ns: u64 = 0,
+    notice_ns: u64 = 0,
+    /// New files are found so late, and the death of an owner.
+    find_ns: u64 = 0,
+    death_ns: u64 = 0,
+    /// Another process comes in between two steps of one.
+    cut_ppm: u32 = 0,
+};
+
 pub const Scenario = struct {
     seed: u64,
     kind: Kind,
@@ -126,6 +149,7 @@ pub const Scenario = struct {
     /// What is left of loss when the network has healed.
     residual_loss_ppm: u32,
     mishaps: Mishaps,
+    in_place: InPlace,
     /// Hostile datagrams: mean time between two.
     hostile_every_ns: u64,
     /// The first phase ends at this time, or after so many events.
@@ -135,7 +159,9 @@ pub const Scenario = struct {
     /// The scenario of a seed.
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
-        const kind: Kind = switch (dice.below(20)) {
+        const is_in_place = seed >= first_in_place_seed;
+        const roll = dice.below(20);
+        const kind: Kind = if (is_in_place) .general else switch (roll) {
             0, 1, 2 => .cost,
             3, 4 => .hostile_blind,
             5, 6 => .hostile_keyed,
@@ -151,7 +177,11 @@ pub const Scenario = struct {
         self.roll_faults(&dice);
         self.roll_mishaps(&dice);
         if (kind == .cost) self.only_loss(&dice);
-        if (seed >= first_deadly_seed) self.only_deaths(&dice);
+        const is_deadly = seed >= first_deadly_seed and !is_in_place;
+        if (is_deadly) self.only_deaths(&dice);
+        self.in_place = .{};
+        const may_read = kind == .general and !self.is_idle and !is_deadly;
+        if (may_read or is_in_place) self.roll_in_place();
         return self;
     }
 
@@ -320,6 +350,45 @@ pub const Scenario = struct {
         self.mishaps = m;
     }
 
+    /// With dice of its own: all else stays as it was before anything was read in place.
+    fn roll_in_place(self: *Scenario) void {
+        const roll = dice_file.mix(self.seed, in_place_salt);
+        const is_chosen = self.seed >= first_in_place_seed;
+        if (roll % 1000 >= 300 and !is_chosen) return;
+        var dice: Dice = .init(roll);
+        const any: u8 = @intCast(dice.one_of(u64, &.{ 0xff, 0xff, dice.below(256) }));
+        var i: InPlace = .{ .transports = any };
+        const all = dice.coin();
+        for (&i.sources) |*mask| {
+            mask.* = if (all or dice.coin()) 0xff else @intCast(dice.below(256));
+        }
+        i.switch_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 0, 200_000 }));
+        i.look_ns = dice.one_of(u64, &.{ 1, 1, 20 }) * ms;
+        if (self.is_idle) i.look_ns = 500 * ms;
+        i.notice_ns = dice.magnitude(1, i.look_ns);
+        i.find_ns = dice.one_of(u64, &.{ 1, 10, 10, 300 }) * ms;
+        i.death_ns = dice.one_of(u64, &.{ 1, 20, 20, 100 }) * ms;
+        i.cut_ppm = @intCast(dice.one_of(u64, &.{ 0, 10_000, 300_000 }));
+        self.in_place = i;
+        // A ring of nodes that comes round, and time-outs within reach.
+        if (dice.coin()) self.nodes = @as(u32, 1) << @intCast(dice.between(4, 7));
+        if ((is_chosen or dice.coin()) and !self.is_idle) self.hasten(&dice);
+    }
+
+    /// Pauses become longer than time-outs.
+    fn hasten(self: *Scenario, dice: *Dice) void {
+        for (self.transports[0..self.transport_count]) |*t| {
+            t.ack_interval_ns = dice.between(5, 20) * ms;
+            t.ack_timeout_ns = t.ack_interval_ns * dice.between(5, 10);
+        }
+        const m = &self.mishaps;
+        m.lasts_ns = @max(m.lasts_ns, s);
+        if (m.pause_every_ns == 0) m.pause_every_ns = dice.between(100, 2000) * ms;
+        if (m.slow_handler_every_ns == 0) {
+            m.slow_handler_every_ns = dice.between(100, 2000) * ms;
+        }
+    }
+
     /// Loss and nothing else, on a quick network: what it costs to repair can be said exactly.
     fn only_loss(self: *Scenario, dice: *Dice) void {
         const delay_ns = dice.between(5, 60) * us;
@@ -378,6 +447,16 @@ pub const Scenario = struct {
         };
         self.safety_ns = dice.between(1, 5) * s;
         self.safety_events = dice.magnitude(5_000, 40_000);
+    }
+
+    pub fn may_read_in_place(self: *const Scenario, transport: u8) bool {
+        return self.in_place.transports >> @intCast(transport) & 1 == 1;
+    }
+
+    /// Receiver r reads sender s in place, by the configuration that the senders have.
+    pub fn reads_in_place(self: *const Scenario, receiver: u8, sender: u8, transport: u8) bool {
+        return self.may_read_in_place(transport) and
+            self.in_place.sources[receiver] >> @intCast(sender) & 1 == 1;
     }
 
     /// Nothing but the traffic's own faults: nobody may lose touch with anybody.

@@ -5,7 +5,6 @@
 //! kill recovers them with the engine's own code, or finds them wiped or torn.
 
 const std = @import("std");
-const abi = @import("../abi.zig");
 const base_limits = @import("../limits.zig");
 const layout = @import("../window/node.zig");
 const pool_file = @import("../window/pool.zig");
@@ -27,6 +26,8 @@ const Dice = dice_file.Dice;
 const Sender = sender_file.Sender;
 const ChunkPool = pool_file.ChunkPool;
 const Bump = pool_file.Bump;
+const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
+const in_place = @import("in_place.zig");
 const Position = frame.Position;
 const assert = std.debug.assert;
 
@@ -103,6 +104,13 @@ pub const Window = struct {
     steps_at_ns: u64 = 0,
     steps_here: u32 = 0,
     connected_count: u32 = 0,
+    // ---- read in place
+    shm: ?*ShmPeers = null,
+    ring: *layout.FrameRing,
+    /// Counts its files: each wipe makes new ones.
+    files: u32 = 0,
+    /// By files: below this nobody knows what is read in place since the last start.
+    forgotten_below: [model.epochs_max + 1]u64 = @splat(0),
 
     /// The message was torn, in the receiver's epoch or a later one.
     pub fn is_torn(self: *const Window, epoch: u32, number: u64) bool {
@@ -133,6 +141,9 @@ pub const SenderNode = struct {
     pool: ChunkPool,
     bump: Bump,
     windows: []*Window,
+    /// Files that were removed: some still have them mapped.
+    removed: std.ArrayList(in_place.Removed) = .empty,
+    links: std.ArrayList(in_place.Link) = .empty,
     alive: bool = false,
     paused_until_ns: u64 = 0,
     /// Datagrams that wait in the kernel while the node is paused.
@@ -199,8 +210,12 @@ pub const SenderNode = struct {
     }
 
     pub fn deinit(self: *SenderNode) void {
+        for (self.removed.items) |*r| r.deinit(self.gpa);
+        self.removed.deinit(self.gpa);
+        self.links.deinit(self.gpa);
         for (self.windows) |w| {
             self.drop_sender(w);
+            self.gpa.destroy(w.ring);
             w.torn.deinit(self.gpa);
             w.unsent.deinit(self.gpa);
             w.window.destroy_in_memory(self.gpa);
@@ -225,6 +240,7 @@ pub const SenderNode = struct {
                 .index = first_index + n,
                 .transport = @intCast(t),
                 .window = try .create_in_memory(self.gpa, o.nodes, self.memory),
+                .ring = try in_place.make_ring(self.gpa),
                 .published = .{
                     .seed = o.seed,
                     .window = first_index + n,
@@ -241,6 +257,11 @@ pub const SenderNode = struct {
 
     pub fn drop_sender(self: *SenderNode, w: *Window) void {
         const sender = w.sender orelse return;
+        if (w.shm) |shm| {
+            shm.deinit(self.gpa);
+            self.gpa.destroy(shm);
+            w.shm = null;
+        }
         sender.deinit(self.gpa);
         self.gpa.destroy(sender);
         w.sender = null;
@@ -259,6 +280,7 @@ pub const SenderNode = struct {
     pub fn kill(self: *SenderNode) void {
         crash.killed(self);
         for (self.windows) |w| self.drop_sender(w);
+        self.links.clearRetainingCapacity();
         self.alive = false;
     }
 
@@ -294,18 +316,41 @@ pub const SenderNode = struct {
     pub fn wipe_all(self: *SenderNode) !void {
         assert(!self.alive);
         self.generation = std.mem.zeroes(layout.Cursor);
+        if (self.is_read_in_place()) try self.remove_files();
         for (self.windows) |w| try self.wipe(w);
+    }
+
+    pub fn is_read_in_place(self: *const SenderNode) bool {
+        for (self.windows) |w| if (self.scenario.may_read_in_place(w.transport)) return true;
+        return false;
+    }
+
+    /// Whoever has mapped the files keeps them; new ones are made.
+    fn remove_files(self: *SenderNode) !void {
+        try self.removed.append(self.gpa, .{ .arena = self.memory });
+        const memory = try self.gpa.alignedAlloc(u8, .fromByteUnits(4096), self.memory.len);
+        @memset(memory, 0);
+        self.memory = memory;
+        for (self.windows) |w| {
+            const nodes = w.window.nodes[0..w.window.capacity];
+            try self.removed.append(self.gpa, .{ .window = .{ w.window.page, nodes, w.ring } });
+            w.window = try .create_in_memory(self.gpa, self.scenario.nodes, memory);
+            w.ring = try in_place.make_ring(self.gpa);
+        }
     }
 
     fn wipe(self: *SenderNode, w: *Window) !void {
         const is_first = w.life == 0;
+        w.files += 1;
         w.window.destroy_in_memory(self.gpa);
         w.window = try .create_in_memory(self.gpa, self.scenario.nodes, self.memory);
         w.unsent.clearRetainingCapacity();
         w.marks = .{};
         w.arena = .ours;
+        const was_in_flight = w.in_flight;
         w.in_flight = false;
         if (!is_first) {
+            w.published.now().has_tail = was_in_flight;
             w.published.epoch += 1;
             w.published.now().* = .{};
             return;
@@ -323,6 +368,7 @@ pub const SenderNode = struct {
         const cursors = recovery.read_cursors(w.window.page, w.window.capacity);
         if (o.torn_ppm > 0 and cursors != null) tear(w, dice, cursors.?, o.torn_ppm);
         crash.recover(self, w, o);
+        w.forgotten_below[w.files] = w.window.reclaimed();
     }
 
     /// Some messages that nobody has yet are damaged.
@@ -347,6 +393,7 @@ pub const SenderNode = struct {
         w.life += 1;
         const shift: u16 = if (dice.coin()) 0 else @intCast(w.life % 60);
         w.repair = .init(sender_ip(self.index), 20000 + @as(u16, w.index) * 64 + shift);
+        const is_shared = s.may_read_in_place(w.transport);
         var configured: [receivers_max]peers_file.Configured = undefined;
         const count = self.configured_receivers(w, &configured);
         const handshake = s.handshake and !kept;
@@ -366,6 +413,7 @@ pub const SenderNode = struct {
             .slow_disconnect = s.slow_disconnect,
             .handshake = handshake,
             .fresh = !kept,
+            .shared_memory = is_shared,
             .start_timeout_ns = s.start_timeout_ns,
             .configured = configured[0..count],
             .group_key = t.group_key,
@@ -375,6 +423,12 @@ pub const SenderNode = struct {
         }, &w.window, &self.pool, local_ns);
         sender.settle();
         w.sender = sender;
+        if (is_shared) {
+            const shm = try self.gpa.create(ShmPeers);
+            shm.* = try .init(self.gpa, &w.window, &self.pool, w.ring, in_place.never_rung);
+            shm.settle();
+            w.shm = shm;
+        }
         w.first_open = handshake;
         w.reported = w.window.written();
         w.low_moved_ns = local_ns;
@@ -411,7 +465,11 @@ pub const SenderNode = struct {
         for (0..s.receiver_count) |r| {
             if (s.configured >> @intCast(r) & 1 == 0) continue;
             if (s.rx_mask[r] >> @intCast(w.transport) & 1 == 0) continue;
-            out[n] = .{ .id = receiver_id(r), .name = receiver_name(r) };
+            out[n] = .{
+                .id = receiver_id(r),
+                .name = receiver_name(r),
+                .shared = s.reads_in_place(@intCast(r), self.index, w.transport),
+            };
             n += 1;
         }
         return n;
@@ -423,10 +481,9 @@ pub const SenderNode = struct {
 
     /// One message by the steps of the engine's transmitter.
     pub fn publish(self: *SenderNode, w: *Window, now_ns: u64) Outcome {
-        const sender = w.sender.?;
         const local_ns = self.clock.local(now_ns);
         if (w.window.ring_full()) {
-            _ = sender.make_room(local_ns);
+            _ = make_room(w, local_ns);
             if (w.window.ring_full()) return self.refuse(w);
         }
         const c = w.published.content(w.published.epoch, w.published.now().written);
@@ -484,12 +541,20 @@ pub const SenderNode = struct {
     fn reserve(self: *SenderNode, bytes: u64, local_ns: u64) ?u64 {
         if (self.bump.alloc(bytes, 8)) |offset| return offset;
         for (self.windows) |w| {
-            const sender = w.sender orelse continue;
-            while (sender.make_room(local_ns)) {
+            if (w.sender == null) continue;
+            while (make_room(w, local_ns)) {
                 if (self.bump.alloc(bytes, 8)) |offset| return offset;
             }
         }
         return null;
+    }
+
+    /// As the engine's channel does.
+    pub fn make_room(w: *Window, local_ns: u64) bool {
+        const sender = w.sender.?;
+        if (sender.make_room(local_ns)) return true;
+        const shm = w.shm orelse return false;
+        return shm.make_room(local_ns, sender);
     }
 
     fn refuse(self: *SenderNode, w: *Window) Outcome {
@@ -505,6 +570,7 @@ pub const SenderNode = struct {
         for (self.windows) |w| {
             const sender = w.sender orelse return false;
             if (w.window.acked() != w.window.written()) return false;
+            if (in_place.has_pins(w)) return false;
             const low = lowest(w, sender, local_ns) orelse continue;
             if (low.msg < w.window.acked()) return false;
         }

@@ -32,6 +32,12 @@ pub const Totals = struct {
     sessions: u64 = 0,
     disconnects: u64 = 0,
     gaps_given_up: u64 = 0,
+    /// Messages that were read in place; of them, those whose bytes nobody kept.
+    in_place: u64 = 0,
+    forgotten: u64 = 0,
+    /// Steps of a sender with memory that waits for a receiver.
+    pinned_steps: u64 = 0,
+    cuts: u64 = 0,
     network: packet_simulator.Counters = .{},
 
     pub fn add(self: *Totals, other: *const Totals) void {

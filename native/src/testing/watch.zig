@@ -19,6 +19,8 @@ const Position = frame.Position;
 const ms = scenario_file.ms;
 const s = scenario_file.s;
 const look_every_ns = 20 * ms;
+/// Steps of one agent at one instant without an end in sight.
+const steps_at_once_max = 20_000;
 
 /// Sender and receiver may lose touch until then: `touch`; and gaps can't be repaired: `both`.
 pub fn disturb(
@@ -60,6 +62,35 @@ pub fn key_of(c: *const Cluster, w: *const Window) stream_file.Key {
         .source = w.node.id,
         .transport = c.scenario.transports[w.transport].id,
     };
+}
+
+// -------------------------------------------------------------------- always
+
+/// An agent that is always due and has nothing to send burns a core for nothing.
+pub fn look_for_spin(c: *Cluster, agent: anytype, runs: u32, due: bool) void {
+    agent.idle_steps = if (due and runs == 0) agent.idle_steps + 1 else 0;
+    if (agent.steps_at_ns != c.now_ns) agent.steps_here = 0;
+    agent.steps_at_ns = c.now_ns;
+    agent.steps_here += 1;
+    if (agent.idle_steps < 8 and agent.steps_here < steps_at_once_max) return;
+    c.verdict.fail(.storm, c.now_ns, "agent {d} is due at once {d} times and sends " ++
+        "nothing; {d} steps at one instant", .{
+        agent.index, agent.idle_steps, agent.steps_here,
+    });
+}
+
+/// A receiver answers what it gets; it has no reason to say much more.
+pub fn count_sent(c: *Cluster, node: *ReceiverNode) void {
+    const this_ms = c.now_ns / ms;
+    if (node.rate_ms != this_ms) {
+        node.rate_ms = this_ms;
+        node.sent_in_ms = 0;
+        node.got_in_ms = 0;
+    }
+    node.sent_in_ms += 1;
+    if (node.sent_in_ms <= 1000 + 4 * node.got_in_ms) return;
+    c.verdict.fail(.storm, c.now_ns, "receiver {d} sends {d} datagrams within a " ++
+        "millisecond, and got {d}", .{ node.index, node.sent_in_ms, node.got_in_ms });
 }
 
 // -------------------------------------------------------------------- now and then

@@ -10,6 +10,7 @@ const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const nodes = @import("sender_node.zig");
+const in_place = @import("in_place.zig");
 const watch = @import("watch.zig");
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
 const Cluster = cluster_file.Cluster;
@@ -49,6 +50,8 @@ fn receiver_hears(
     bytes: []const u8,
 ) void {
     const w = window_of(c, h.source, h.transport) orelse return;
+    // Who is read in place is heard through memory only.
+    if (in_place.is_read(node, w) != (packet.from.ip == 0)) return;
     switch (frame.type_of(h).?) {
         .data, .fragment, .heartbeat => {
             const stream = node.receiver.find(key_of(c, w)) orelse return;
@@ -262,7 +265,7 @@ pub fn delivered(c: *Cluster, node: *ReceiverNode, d: *const record.Descriptor) 
         });
     }
     node.next_sqn = sqn + 1;
-    node.remember(d, h.msg_no);
+    const seen = node.remember(d, h.msg_no);
     const stream = &node.receiver.streams[d.stream];
     const w = window_of(c, stream.key.source, stream.key.transport) orelse {
         return c.verdict.fail(.integrity, c.now_ns, "receiver {d}: a message of nobody", .{
@@ -275,8 +278,25 @@ pub fn delivered(c: *Cluster, node: *ReceiverNode, d: *const record.Descriptor) 
         });
     }
     const check = &node.checks[w.index];
-    const bytes = node.log.payload_of(d);
+    w.published.now().has_tail = w.in_flight and d.region > 0;
+    const bytes = in_place.true_bytes(c, node, w, d, h.msg_no);
     check.deliver(&c.verdict, c.now_ns, &w.published, h.msg_no, bytes, @truncate(d.args));
+    seen.window = w.index;
+    seen.epoch = check.epoch;
+    seen.life = w.life;
+    if (d.region > 0) c.totals.in_place += 1;
     c.totals.delivered += 1;
     node.delivered += 1;
+}
+
+/// The program is done with the next `count` messages: until now it could read them.
+pub fn processed(c: *Cluster, node: *ReceiverNode, count: u64) void {
+    for (node.seen.items[node.seen_first..][0..@intCast(count)]) |*seen| {
+        const r = &node.in_place;
+        if (seen.region == 0) continue;
+        in_place.look_at_processed(c, node, seen);
+        r.processed[seen.window] = seen.number + 1;
+        const slot = node.receiver.streams[seen.stream].slot.?;
+        @atomicStore(u64, &slot.consumed, seen.number + 1, .release);
+    }
 }

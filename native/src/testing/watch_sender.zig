@@ -11,6 +11,7 @@ const limits = @import("../session/limits.zig");
 const cluster_file = @import("cluster.zig");
 const nodes = @import("sender_node.zig");
 const peers_file = @import("../session/peers.zig");
+const in_place = @import("in_place.zig");
 const watch = @import("watch.zig");
 const Address = @import("../transport/address.zig").Address;
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
@@ -32,13 +33,14 @@ pub fn before_sender_gets(
 }
 
 /// A sender in its handshake learns what receivers expect.
-fn note_reported(c: *Cluster, w: *Window, bytes: []align(8) const u8) void {
+pub fn note_reported(c: *Cluster, w: *Window, bytes: []align(8) const u8) void {
     if (!w.first_open) return;
     const h = switch (frame.decode_header(bytes, c.scenario.cluster)) {
         .ok => |h| h,
         .refused => return,
     };
     if (frame.type_of(h).? != .syn_reply or h.connection() != w.connection) return;
+    if (watch.window_of(c, h.source, h.transport) != w) return;
     w.reported = @max(w.reported, h.number);
 }
 
@@ -68,6 +70,7 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
         const is_known = peer != null and node.alive and
             peer.?.instance == node.receiver.instance;
         const is_here = is_known and peer.?.state == .connected;
+        const session = w.session[node.index];
         look_at_session(c, w, node, if (is_known) peer else null);
         if (!is_here) {
             w.freed[node.index] = @max(w.freed[node.index], reclaimed);
@@ -82,7 +85,10 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
                 w.index, peer.?.acked.msg, node.index, stream.next.msg, stream.next.frag,
             });
         }
-        if (freed and reclaimed > stream.next.msg) {
+        // Of several frames in memory one may free, and the next connect.
+        const is_new = w.shm != null and session != w.session[node.index];
+        if (freed and is_new) w.freed[node.index] = @max(w.freed[node.index], reclaimed);
+        if (freed and !is_new and reclaimed > stream.next.msg) {
             c.verdict.fail(.freed_early, c.now_ns, "window {d} freed all below {d}; receiver " ++
                 "{d} is connected and at {d}", .{
                 w.index,
@@ -201,7 +207,8 @@ pub fn leaves_window(c: *Cluster, w: *Window, bytes: []align(8) const u8, to: ?A
     c.note(h.number ^ @as(u64, h.check) << 32 ^ @as(u64, h.type) << 24 ^ bytes.len);
     switch (frame.type_of(h).?) {
         .confirm => for (c.receivers) |node| {
-            if (!node.alive or !node.control.eql(to.?)) continue;
+            const is_here = node.control.eql(to.?) or in_place.receiver_at(c, w, to.?) == node;
+            if (!node.alive or !is_here) continue;
             confirm_leaves(c, w, node, h);
         },
         .data, .fragment => |kind| if (!h.flags().repair) {
@@ -212,19 +219,19 @@ pub fn leaves_window(c: *Cluster, w: *Window, bytes: []align(8) const u8, to: ?A
                     "numbered while the send flag was off", .{ w.index, h.number });
             }
         },
-        .heartbeat => look_at_told(c, w, h.number),
+        .heartbeat => look_at_told(c, w, h.number, "is told by a heartbeat"),
         else => {},
     }
 }
 
 /// While the send flag is off, heartbeats end in front of what was numbered since.
-fn look_at_told(c: *Cluster, w: *Window, told: u64) void {
+pub fn look_at_told(c: *Cluster, w: *Window, told: u64, comptime who: []const u8) void {
     const ranges = w.unsent.items;
     if (w.send_flag or ranges.len == 0) return;
     const last = ranges[ranges.len - 1];
     if (last.end + 1 != w.window.written()) return;
     if (told <= @max(last.start, w.window.acked(), w.told_below)) return;
-    c.verdict.fail(.told, c.now_ns, "window {d}: a heartbeat tells of all below {d}; from {d} " ++
+    c.verdict.fail(.told, c.now_ns, "window {d}: all below {d} " ++ who ++ "; from {d} " ++
         "on they were numbered while the send flag was off", .{ w.index, told, last.start });
 }
 

@@ -14,6 +14,8 @@
 const std = @import("std");
 const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
+const barrier = @import("../agent/barrier.zig");
+const cut = @import("../testing/cut.zig");
 const layout = @import("node.zig");
 const stores = @import("stores.zig");
 const mutant = @import("../testing/mutant.zig");
@@ -314,13 +316,17 @@ pub const SendingWindow = struct {
 
     inline fn put_node(self: *SendingWindow, value: *const Node) void {
         const slot = &self.nodes[self.index_of(value.tag - 1)];
+        // Who reads in place and is a lap behind must not take the new fields for the old number's.
+        if (!mutant.on(.tag_kept)) stores.release(&slot.tag, 0);
         if (mutant.on(.tag_first)) stores.release(&slot.tag, value.tag);
+        barrier.stores();
         stores.put(&slot.offset8, value.offset8);
         stores.put(&slot.length, value.length);
         stores.put(&slot.msg_arg, value.msg_arg);
         stores.put(&slot.flags, value.flags);
         stores.put(&slot.check, value.check);
         stores.put(&slot.reserved, 0);
+        cut.at(.tag);
         stores.release(&slot.tag, value.tag);
     }
 
