@@ -327,7 +327,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const has = s != null and s.?.has_position;
     const in_place = has and s.?.slot != null;
     // Read in place, what is not processed yet may not be given back.
-    const at: Position = if (in_place and !mutant.on(.position_taken))
+    const at: Position = if (in_place)
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
     else if (has) s.?.next else .{ .msg = 0 };
     const same = has and s.?.connection == p.connection;

@@ -106,14 +106,8 @@ pub const Mutant = enum {
     claim_late,
     /// A message that is read in place counts as processed as soon as it is taken.
     ack_taken,
-    /// A new session begins behind what was taken, processed or not.
-    position_taken,
     /// What a dead receiver claimed is never given back.
     dead_keeps_pins,
-    /// The death of a receiver is noticed by its silence only.
-    dead_unnoticed,
-    /// A node that was overwritten while it was read counts.
-    tag_unchecked,
     /// A node keeps its old tag while its fields become another number's.
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.
