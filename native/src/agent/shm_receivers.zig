@@ -146,8 +146,9 @@ pub const ShmReceivers = struct {
             .good => |other| other,
             .not_now => return false,
             .left_behind => {
+                // It may be one that is being made: then it is there at the next look.
                 self.folder.remove_leftover(name);
-                return true;
+                return false;
             },
         };
         const places = self.gpa.alloc(?u32, self.channels.len) catch {

@@ -124,6 +124,19 @@ pub const Folder = struct {
             }
             file.close();
         }
+        return self.refuse_restless(name, text);
+    }
+
+    /// The same where others may hold the lock for a moment, to remove what a dead process left.
+    pub fn find_in_time(self: *const Folder, name: []const u8, text: *ErrorText) Error!?File {
+        for (0..looks_max) |_| {
+            if (self.find(name, text)) |found| return found else |_| {}
+            pause();
+        }
+        return self.find(name, text);
+    }
+
+    fn refuse_restless(self: *const Folder, name: []const u8, text: *ErrorText) Error {
         text.set("{s}{s} changes all the time: another process starts on the same names", .{
             self.path_text(), name,
         });
@@ -183,7 +196,8 @@ pub const Folder = struct {
         return @as(u64, @intCast(stat.mtime.sec)) * std.time.ns_per_s + stat.mtime.nsec;
     }
 
-    /// A new file of zeros, owned by this process, its space reserved.
+    /// A new file of zeros, owned by this process, its space reserved. Until it is locked it looks
+    /// like a dead process' leftover: where somebody has removed it as such, it is made again.
     pub fn create(
         self: *const Folder,
         name: []const u8,
@@ -199,17 +213,41 @@ pub const Folder = struct {
             .CLOEXEC = true,
             .NOFOLLOW = true,
         };
-        const result = linux.openat(self.fd, name_z, flags, 0o600);
-        switch (linux.errno(result)) {
-            .SUCCESS => {},
-            else => |e| return self.refuse(e, "cannot make", name, text),
+        for (0..tries_max) |_| {
+            const result = linux.openat(self.fd, name_z, flags, 0o600);
+            switch (linux.errno(result)) {
+                .SUCCESS => {},
+                .INTR => continue,
+                else => |e| return self.refuse(e, "cannot make", name, text),
+            }
+            const file: File = .{ .fd = @intCast(result), .bytes = bytes };
+            errdefer file.close();
+            try self.wait_lock(file, name, text);
+            if (!self.has_name(file, name_z)) {
+                file.close();
+                continue;
+            }
+            errdefer self.remove(name);
+            try self.reserve(file, name, text);
+            return file;
         }
-        const file: File = .{ .fd = @intCast(result), .bytes = bytes };
-        errdefer file.close();
-        try self.lock(file, name, text);
-        errdefer self.remove(name);
-        try self.reserve(file, name, text);
-        return file;
+        return self.refuse_restless(name, text);
+    }
+
+    /// Whoever looks for leftovers holds the lock of a new file for two system calls at most.
+    fn wait_lock(self: *const Folder, file: File, name: []const u8, text: *ErrorText) Error!void {
+        for (0..looks_max) |_| {
+            if (self.lock(file, name, text)) |_| return else |_| {}
+            pause();
+        }
+        return self.lock(file, name, text);
+    }
+
+    fn has_name(self: *const Folder, file: File, name_z: [*:0]const u8) bool {
+        var stat: linux.Statx = undefined;
+        const mask = linux.STATX.BASIC_STATS;
+        const result = linux.statx(file.fd, "", linux.AT.EMPTY_PATH, mask, &stat);
+        return linux.errno(result) == .SUCCESS and self.inode_of(name_z) == stat.ino;
     }
 
     /// Takes the name away; who has the file open keeps it.
@@ -236,6 +274,13 @@ pub const Folder = struct {
     }
 
     const tries_max = 100;
+    /// Tenths of a second in all: the other may have to wait for its turn on a core.
+    const looks_max = 200;
+
+    fn pause() void {
+        const request: linux.timespec = .{ .sec = 0, .nsec = std.time.ns_per_ms };
+        _ = linux.nanosleep(&request, null);
+    }
 
     fn refuse(
         self: *const Folder,

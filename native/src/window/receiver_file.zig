@@ -99,8 +99,8 @@ pub const ReceiverFile = struct {
             return error.Shm;
         };
         self.name_bytes = @intCast(name.len);
-        if (try folder.find(name, text)) |old| {
-            // Nobody owns it, or `find` had failed.
+        if (try folder.find_in_time(name, text)) |old| {
+            // Nobody owns it, or `find_in_time` had failed.
             folder.remove(name);
             old.close();
         }
@@ -248,4 +248,38 @@ test "a sender sees a receiver's file while its owner lives" {
     folder.remove_leftover(name);
     try testing.expectEqual(null, folder.inode_by_name(name));
     file.folder.close();
+}
+
+test "a file that is being made is not taken for a dead process'" {
+    const rounds = 2000;
+    var text: ErrorText = .{};
+    var prefix_buffer: [64]u8 = undefined;
+    const prefix = try std.fmt.bufPrint(&prefix_buffer, "rcm-test-{x}-", .{files.random_u64()});
+    var name_buffer: [128]u8 = undefined;
+    const name = try std.fmt.bufPrint(&name_buffer, "{s}engine" ++ name_end, .{prefix});
+    const Remover = struct {
+        stop: std.atomic.Value(bool) = .init(false),
+
+        fn run(self: *@This(), leftover: []const u8) void {
+            var own_text: ErrorText = .{};
+            const folder = files.Folder.open("/dev/shm/", "", &own_text) catch return;
+            defer folder.close();
+            while (!self.stop.load(.acquire)) folder.remove_leftover(leftover);
+        }
+    };
+    var remover: Remover = .{};
+    const thread = try std.Thread.spawn(.{}, Remover.run, .{ &remover, name });
+    defer thread.join();
+    defer remover.stop.store(true, .release);
+    for (0..rounds) |_| {
+        var file: ReceiverFile = try .open(.{
+            .prefix = prefix,
+            .context = "engine",
+            .context_id = 7,
+            .sleeps = true,
+            .streams = &.{.{ .source = 3, .transport = 9 }},
+        }, &text);
+        defer file.close();
+        try testing.expect(file.folder.inode_by_name(name) != null);
+    }
 }
