@@ -99,12 +99,12 @@ function ping(context: RcmContext, transmitter: RcmTransmitter): void {
   answer({ kind: "latency", ...histogram.toText() });
 }
 
-function pong(context: RcmContext, transmitter: RcmTransmitter): void {
+/** Answers from the first message on, which may come while this end still waits for the other. */
+function answerEach(context: RcmContext, transmitter: RcmTransmitter): void {
   take = (data) => {
     message[8] = readLines(data);
     send(context, transmitter);
   };
-  for (;;) poll(context);
 }
 
 function flood(context: RcmContext, transmitter: RcmTransmitter): void {
@@ -233,13 +233,14 @@ async function main(): Promise<void> {
   const topic = role === "pong" ? "back" : "to";
   const transmitter = sends ? context.createTransmitter(topic) : null;
   if (receives) context.createReceiver(callback, undefined, { delivery: job.delivery });
+  if (role === "pong" && transmitter !== null) answerEach(context, transmitter);
   const began = nowNs();
   await context.start();
   if (role === "start") answer({ kind: "time", ns: nowNs() - began });
   if (transmitter !== null) {
     while (!await transmitter.connected(receivers, 10)) await turn();
     if (role === "ping") ping(context, transmitter);
-    if (role === "pong") pong(context, transmitter);
+    while (role === "pong") poll(context);
     if (role === "flood") flood(context, transmitter);
     if (role === "paced") paced(context, transmitter);
     if (role === "large") large(context, transmitter);

@@ -59,6 +59,16 @@ export async function openStage(
       if (code !== 0) throw new ToolError(`lo of a namespace: ${output}`);
     }
   }
+  const close = async () => {
+    for (const child of running) end(child);
+    if (namespace !== null) await capture("ip", ["netns", "del", namespace]);
+    await removeIfThere(folder);
+    await removeIfThere(`/dev/shm/${name}`);
+  };
+  // Who interrupts a run gets the cores back, and nothing stays behind.
+  const interrupted = () => void close().finally(() => Deno.exit(130));
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const signal of signals) Deno.addSignalListener(signal, interrupted);
   return {
     bun,
     cores: [0, 1],
@@ -66,12 +76,14 @@ export async function openStage(
     folder,
     patienceMs,
     async [Symbol.asyncDispose]() {
-      if (namespace !== null) await capture("ip", ["netns", "del", namespace]);
-      await removeIfThere(folder);
-      await removeIfThere(`/dev/shm/${name}`);
+      for (const signal of signals) Deno.removeSignalListener(signal, interrupted);
+      await close();
     },
   };
 }
+
+/** Programs that have not ended. */
+const running = new Set<Child>();
 
 interface Child {
   readonly process: Deno.ChildProcess;
@@ -96,7 +108,10 @@ function spawn(
     stderr: "piped",
   }).spawn();
   const text = (stream: ReadableStream<Uint8Array>) => new Response(stream).text();
-  return { process, output: text(process.stdout), error: text(process.stderr) };
+  const child = { process, output: text(process.stdout), error: text(process.stderr) };
+  running.add(child);
+  void process.status.then(() => running.delete(child));
+  return child;
 }
 
 /** Waits for a program that answers; ends it when it takes too long. */

@@ -205,10 +205,10 @@ fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) 
         _ = rcm_work(near.handle);
         _ = far.poll(0);
     }
-    const steps = try std.heap.page_allocator.create([3]Histogram);
+    const steps = try std.heap.page_allocator.create([4]Histogram);
     steps.* = @splat(.{});
     for (0..job.count) |_| {
-        var at: [4]u64 = undefined;
+        var at: [5]u64 = undefined;
         at[0] = machine.now_ns();
         for (0..run_messages) |_| near.send(message[0..job.bytes]);
         at[1] = machine.now_ns();
@@ -216,15 +216,18 @@ fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) 
         at[2] = machine.now_ns();
         machine.keep(take(&far, run_messages));
         at[3] = machine.now_ns();
-        for (steps, at[0..3], at[1..4]) |*step, from, to| step.add(to - from);
+        for (0..run_messages / 16) |_| _ = far.poll(batch);
+        at[4] = machine.now_ns();
+        for (steps, at[0..4], at[1..5]) |*step, from, to| step.add(to - from);
         while (rcm_work(near.handle) > 0) _ = far.poll(0);
     }
     const per_message = @as(f64, run_messages);
-    for (steps, [_][]const u8{ "send", "pack", "take" }) |*step, name| {
+    for (steps, [_][]const u8{ "send", "pack", "take", "idle" }) |*step, name| {
         const ns: f64 = @floatFromInt(step.at(0.2));
-        try out.print("{s} {d:.1} ns ", .{ name, ns / per_message });
+        const count = if (step == &steps[3]) per_message / 16 else per_message;
+        try out.print("{s} {d:.1} ns ", .{ name, ns / count });
     }
-    try out.writeAll("a message\n");
+    try out.writeAll("a message, an idle look\n");
 }
 
 fn flood(job: *const Job, bus: *Bus) void {

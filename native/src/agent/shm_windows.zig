@@ -100,7 +100,6 @@ pub const ShmWindows = struct {
                 .source = wish.source,
                 .transport = wish.transport,
                 .slot = own,
-                .wall = clock.wall_ms,
             };
             slot.* = own;
         }
@@ -262,6 +261,7 @@ pub const ShmWindows = struct {
             .ring = @ptrCast(page_region.base + page),
             .nodes = @ptrCast(nodes.base),
             .capacity = capacity,
+            .arena = self.arenas.items[arena].region.base + page,
             .arena_bytes = arena_bytes,
             .claim_chunks = limits.shm_claim_chunks(arena_bytes, chunk_bytes),
             .chunk_shift = @intCast(std.math.log2_int(u32, chunk_bytes)),

@@ -17,6 +17,11 @@ pub const Token = struct {
         return self.word.cmpxchgStrong(0, 1, .acquire, .monotonic) == null;
     }
 
+    /// Nobody runs the agent. Of use where only the calling thread could.
+    pub inline fn is_free(self: *const Token) bool {
+        return self.word.load(.monotonic) == 0;
+    }
+
     /// For rare calls only: waits until the holder has done its bounded step.
     pub fn take(self: *Token) void {
         if (self.try_take()) return;

@@ -215,6 +215,13 @@ pub const TxChannel = struct {
         return self.sender.has_new_data() and self.pending_bytes == 0;
     }
 
+    /// A step would be of use at once. Touches no line that a receiver writes.
+    pub fn is_pressed(self: *TxChannel) bool {
+        if (self.want_ack.load(.monotonic)) return true;
+        if (!self.sender.network_on) return false;
+        return self.sender.has_new_data() or self.sender.credit() == 0;
+    }
+
     pub fn next_deadline_ns(self: *TxChannel, now_ns: u64) u64 {
         // A socket without room: the kernel frees it soon; there is no event worth waiting for.
         if (self.pending_bytes > 0) return now_ns + 50 * clock.ns_per_us;

@@ -31,7 +31,8 @@ pub const Window = struct {
     nodes: [*]const layout.Node,
     /// Power of two.
     capacity: u32,
-    /// Bytes behind the arena's page.
+    /// Behind the arena's page.
+    arena: [*]const u8,
     arena_bytes: u64,
     /// Of its chunks, in which what is taken and not processed may lie; and their size.
     claim_chunks: u32,
@@ -46,8 +47,6 @@ pub const ShmSource = struct {
     transport: u16,
     /// In this context's own file.
     slot: *layout.Slot,
-    /// The calendar's clock, read when a message came. The driver's.
-    wall: *const fn () u64,
     window: ?Window = null,
     /// One past the last number that was taken.
     tail: u64 = 0,
@@ -71,7 +70,8 @@ pub const ShmSource = struct {
         self.window = null;
     }
 
-    /// One step: frames, then messages. The work count.
+    /// One step: frames, then messages; the driver has set the calendar's time (`wall_ms` of what
+    /// streams share). The work count.
     pub fn step(self: *ShmSource, now_ns: u64, r: *Receiver, place: u32) u32 {
         if (self.window == null) return 0;
         var work: u32 = 0;
@@ -101,6 +101,13 @@ pub const ShmSource = struct {
         if (tag_of(w, s.next.msg) != s.next.msg + 1 or is_kept_back(w, s)) return false;
         // While the program is behind there is nothing to do.
         return !self.must_wait(w, s);
+    }
+
+    /// The next number was published. Reads nothing but its node.
+    pub inline fn has_message(self: *const ShmSource, r: *Receiver) bool {
+        const w = if (self.window) |*x| x else return false;
+        const s = self.started(r) orelse return false;
+        return tag_of(w, s.next.msg) == s.next.msg + 1;
     }
 
     fn started(self: *const ShmSource, r: *Receiver) ?*Stream {
@@ -144,7 +151,6 @@ pub const ShmSource = struct {
                 if (tag > s.next.msg + 1) self.agree_anew(now_ns, r, s);
                 break;
             }
-            if (n == 0) r.shared.wall_ms = self.wall();
             if (s.next.msg >= s.claimed and !self.claim(now_ns, r, s)) break;
             if (!self.take_one(now_ns, w, r, s)) break;
         }
@@ -188,6 +194,7 @@ pub const ShmSource = struct {
             r.dirty = true;
             return true;
         }
+        fetch(w.arena + offset, node.length);
         var chunks = self.chunks_for(w, &node);
         if (chunks > self.chunks_left and !self.is_first) {
             if (!self.claim(now_ns, r, s)) return false;
@@ -230,6 +237,16 @@ pub const ShmSource = struct {
         s.tail = next;
         self.tail = next;
         return true;
+    }
+
+    /// The message's own lines are on their way while it takes its place in the order.
+    inline fn fetch(payload: [*]const u8, length: u32) void {
+        const line_bytes = 64;
+        const lines_max = 4;
+        var at: u32 = 0;
+        while (at < @min(length, lines_max * line_bytes)) : (at += line_bytes) {
+            @prefetch(payload + at, .{ .rw = .read, .locality = 3, .cache = .data });
+        }
     }
 
     /// May read on: nothing of what is claimed now is overwritten before it was processed. False:

@@ -135,9 +135,7 @@ pub fn never_rung(bell: *layout.Bell) void {
     unreachable;
 }
 
-fn calendar() u64 {
-    return 1_700_000_000_000;
-}
+const calendar_ms = 1_700_000_000_000;
 
 // -------------------------------------------------------------------- a receiver's start
 
@@ -170,7 +168,6 @@ pub fn open(c: *Cluster, node: *ReceiverNode) void {
         .source = w.node.id,
         .transport = s.transports[w.transport].id,
         .slot = &file.slots[w.index],
-        .wall = calendar,
     };
     node.receiver.slots = &r.slots;
     map(c, node);
@@ -222,6 +219,7 @@ pub fn map(c: *Cluster, node: *ReceiverNode) void {
             .ring = w.ring,
             .nodes = w.window.nodes,
             .capacity = w.window.capacity,
+            .arena = w.node.memory.ptr,
             .arena_bytes = w.node.memory.len,
             .claim_chunks = base_limits.shm_claim_chunks(
                 w.node.pool.bytes,
@@ -344,6 +342,7 @@ pub fn read(c: *Cluster, node: *ReceiverNode) u32 {
     const r = &node.in_place;
     const local_ns = node.clock.local(c.now_ns);
     var work: u32 = 0;
+    node.receiver.shared.wall_ms = calendar_ms;
     for (c.windows[0..c.window_count]) |w| {
         if (!is_read(node, w) or r.mapped[w.index] == 0) continue;
         spy(c, node, w);
