@@ -31,6 +31,8 @@ pub const Pending = struct {
     name_len: u16 = 0,
     name: [64]u8 = @splat(0),
     reply_due: bool = false,
+    /// The sender has no numbers yet, and asks for its first one.
+    asks_first: bool = false,
     last_reply_ns: u64 = 0,
     touched_ns: u64 = 0,
     /// Sealed streams: key of the sender's frames.
@@ -113,6 +115,7 @@ pub fn on_syn(
     p.opening = opening;
     p.touched_ns = now_ns;
     p.reply_due = true;
+    p.asks_first = h.flags().handshake;
     self.dirty = true;
     if (mutant.on(.challenge_skipped) and !h.flags().handshake) {
         activate(self, now_ns, p, h.number, false, &.{
@@ -326,8 +329,10 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const s = self.find(p.key);
     const has = s != null and s.?.has_position;
     const in_place = has and s.?.slot != null;
-    // Read in place, what is not processed yet may not be given back.
-    const at: Position = if (in_place)
+    // Read in place, what is not processed yet may not be given back; a sender without numbers has
+    // nothing to give back, and may not begin with one that was taken under its old window.
+    const unprocessed = in_place and (!p.asks_first or mutant.on(.first_processed));
+    const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
     else if (has) s.?.next else .{ .msg = 0 };
     const same = has and s.?.connection == p.connection;

@@ -175,6 +175,7 @@ pub const ShmPeers = struct {
         }
         if (!mutant.on(.dead_keeps_pins)) p.unpin_below(self.pool, std.math.maxInt(u64));
         self.places[place] = null;
+        if (mutant.on(.dead_unnoticed)) return;
         const peer = sender.peers.find(id) orelse return;
         if (!peer.address.eql(address_of(place))) return;
         sender.on_receiver_gone(now_ns, peer);

@@ -20,6 +20,7 @@ const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
 const Address = @import("../transport/address.zig").Address;
+const Peer = @import("../session/peers.zig").Peer;
 const Cluster = cluster_file.Cluster;
 const Timer = cluster_file.Timer;
 const SenderNode = nodes.SenderNode;
@@ -296,6 +297,21 @@ pub fn receiver_at(c: *Cluster, w: *const Window, to: Address) ?*ReceiverNode {
         if (place + 1 == to.port) return c.receivers[link.file.receiver];
     }
     return null;
+}
+
+/// The sender has looked since the process of this connected receiver ended.
+pub fn is_found_dead(c: *const Cluster, w: *const Window, peer: *const Peer) bool {
+    for (w.node.links.items) |*link| {
+        const place = link.places[w.transport] orelse continue;
+        if (place + 1 != peer.address.port) continue;
+        if (!link.file.is_owned) {
+            return c.timers[Timer.bury + w.node.index] == std.math.maxInt(u64);
+        }
+        // The place may be another's by now, or that of the receiver's next life.
+        const node = c.receivers[link.file.receiver];
+        return node.id != peer.id or node.receiver.instance != peer.instance;
+    }
+    return true;
 }
 
 pub fn has_pins(w: *const Window) bool {

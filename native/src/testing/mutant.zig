@@ -106,8 +106,14 @@ pub const Mutant = enum {
     claim_late,
     /// A message that is read in place counts as processed as soon as it is taken.
     ack_taken,
+    /// A new session begins behind what was taken, processed or not.
+    position_taken,
+    /// A sender without numbers is told of what was processed instead of what was taken.
+    first_processed,
     /// What a dead receiver claimed is never given back.
     dead_keeps_pins,
+    /// The death of a receiver is noticed by its silence only.
+    dead_unnoticed,
     /// A node keeps its old tag while its fields become another number's.
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.

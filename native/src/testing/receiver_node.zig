@@ -217,6 +217,14 @@ pub const ReceiverNode = struct {
         return &self.seen.items[self.seen.items.len - @as(usize, @intCast(back))];
     }
 
+    /// The first number of a window that its program has not processed.
+    pub fn unprocessed_of(self: *ReceiverNode, window: u8) u64 {
+        for (self.seen.items[self.seen_first..]) |*seen| {
+            if (seen.window == window) return seen.number;
+        }
+        return self.checks[window].position();
+    }
+
     pub fn forget(self: *ReceiverNode, count: u64) void {
         self.seen_first += @intCast(count);
         if (self.seen_first < 4096 and self.seen_first < self.seen.items.len) return;

@@ -105,6 +105,12 @@ pub const Window = struct {
     steps_here: u32 = 0,
     connected_count: u32 = 0,
     // ---- read in place
+    /// Before this step: what was acknowledged, and for which life of each receiver the window was
+    /// held; 0: none.
+    acked_before: u64 = 0,
+    held_before: [receivers_max]u64 = @splat(0),
+    /// The lives of receivers that have answered in this handshake, in memory.
+    answered_by: [receivers_max]u64 = @splat(0),
     shm: ?*ShmPeers = null,
     ring: *layout.FrameRing,
     /// Counts its files: each wipe makes new ones.
@@ -389,6 +395,7 @@ pub const SenderNode = struct {
         const t = &s.transports[w.transport];
         const local_ns = self.clock.local(o.now_ns);
         const kept = w.window.page.connection_id.load() != 0;
+        w.answered_by = @splat(0);
         w.connection = @max(w.connection + dice.between(1, 1000), 1 << 40);
         w.life += 1;
         const shift: u16 = if (dice.coin()) 0 else @intCast(w.life % 60);

@@ -8,6 +8,7 @@ const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const nodes = @import("sender_node.zig");
 const stream_file = @import("../session/stream.zig");
+const in_place = @import("in_place.zig");
 const watch_sender = @import("watch_sender.zig");
 const Bump = @import("../window/pool.zig").Bump;
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
@@ -125,6 +126,7 @@ fn look_at_dead(c: *Cluster, w: *Window) void {
     const slack_ns = t.ack_timeout_ns / 1000 + 2 * (f.delay_ns + f.jitter_ns + f.reorder_ns) + ms;
     const local_ns = w.node.clock.local(c.now_ns);
     look_at_held_up(c, w, local_ns);
+    look_at_gone(c, w);
     for (c.receivers) |node| {
         const peer = sender.peers.find(node.id) orelse continue;
         const silent_ns = local_ns -| peer.last_heard_ns;
@@ -139,6 +141,17 @@ fn look_at_dead(c: *Cluster, w: *Window) void {
         if (peer.state != .connected or dead_ns <= t.ack_timeout_ns + slack_ns) continue;
         c.verdict.fail(.dead_receiver, c.now_ns, "window {d}: receiver {d} is dead for {d} ms " ++
             "and still connected", .{ w.index, node.index, dead_ns / ms });
+    }
+}
+
+/// Of a receiver that reads in place its sender sees that it is dead: it does not hold the window
+/// until it is missed.
+fn look_at_gone(c: *Cluster, w: *Window) void {
+    for (w.sender.?.peers.slice()) |*peer| {
+        if (peer.state != .connected or peer.address.ip != 0) continue;
+        if (!in_place.is_found_dead(c, w, peer)) continue;
+        c.verdict.fail(.dead_receiver, c.now_ns, "window {d}: receiver {d} was found dead and " ++
+            "is still connected", .{ w.index, peer.id });
     }
 }
 

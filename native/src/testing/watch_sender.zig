@@ -42,11 +42,22 @@ pub fn note_reported(c: *Cluster, w: *Window, bytes: []align(8) const u8) void {
     if (frame.type_of(h).? != .syn_reply or h.connection() != w.connection) return;
     if (watch.window_of(c, h.source, h.transport) != w) return;
     w.reported = @max(w.reported, h.number);
+    const reply = frame.decode_syn_reply(h) orelse return;
+    for (c.receivers) |node| {
+        if (node.id != reply.receiver or !in_place.is_read(node, w)) continue;
+        w.answered_by[node.index] = reply.instance;
+    }
 }
 
 /// Before the sender does anything: how it stands.
 pub fn before_sender(c: *Cluster, w: *Window) void {
     w.join_before = join_at(c, w);
+    if (w.shm == null) return;
+    w.acked_before = w.window.acked();
+    for (c.receivers) |node| {
+        const peer = w.sender.?.peers.find(node.id);
+        w.held_before[node.index] = if (peer) |p| held_in_place(c, w, p) else 0;
+    }
 }
 
 /// Where a receiver without a position begins, by the rules.
@@ -72,6 +83,7 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
         const is_here = is_known and peer.?.state == .connected;
         const session = w.session[node.index];
         look_at_session(c, w, node, if (is_known) peer else null);
+        look_at_processed(c, w, node, peer);
         if (!is_here) {
             w.freed[node.index] = @max(w.freed[node.index], reclaimed);
             continue;
@@ -111,6 +123,37 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
     while (w.shadow_count > sender.inflight_count) drop_shadow(w);
 }
 
+/// Who reads in place still reads what it has taken: what it holds moves on when its program has
+/// processed it.
+fn look_at_processed(c: *Cluster, w: *Window, node: *ReceiverNode, peer: ?*peers_file.Peer) void {
+    const acked = w.window.acked();
+    if (w.shm == null or acked <= w.acked_before) return;
+    // One that is not here any more, or came in this very step, does not hold the window.
+    const instance = if (peer) |p| held_in_place(c, w, p) else 0;
+    if (instance == 0 or instance != w.held_before[node.index]) return;
+    if (!node.alive or instance != node.receiver.instance) return;
+    if (acked <= node.in_place.processed[w.index] or acked <= node.unprocessed_of(w.index)) return;
+    c.verdict.fail(.false_ack, c.now_ns, "window {d} counts all below {d} as acknowledged; " ++
+        "receiver {d} reads it in place, and its program has processed all below {d}", .{
+        w.index, acked, node.index, node.unprocessed_of(w.index),
+    });
+}
+
+/// For which life of the receiver the window is held; 0: it is not, or not in place.
+fn held_in_place(c: *Cluster, w: *const Window, peer: *const peers_file.Peer) u64 {
+    switch (peer.state) {
+        .connected => return if (peer.address.ip == 0) peer.instance else 0,
+        .confirming => {
+            if (w.node.clock.local(c.now_ns) >= peer.hold_until_ns) return 0;
+            const offered = peer.candidate.token != 0;
+            const address = if (offered) peer.candidate.address else peer.address;
+            if (address.ip != 0) return 0;
+            return if (offered) peer.candidate.instance else peer.instance;
+        },
+        .known, .disconnected => return 0,
+    }
+}
+
 /// A session ends by a word of the sender, or when the receiver takes a new one.
 fn look_at_session(c: *Cluster, w: *Window, node: *ReceiverNode, peer: ?*peers_file.Peer) void {
     const token = &w.session[node.index];
@@ -132,6 +175,15 @@ fn note_first(c: *Cluster, w: *Window) void {
     if (first != w.reported) {
         c.verdict.fail(.join_at, c.now_ns, "window {d} begins at {d} after its handshake; the " ++
             "highest number reported was {d}", .{ w.index, first, w.reported });
+    }
+    for (c.receivers) |node| {
+        if (!node.alive or w.answered_by[node.index] != node.receiver.instance) continue;
+        const stream = node.receiver.find(key_of(c, w)) orelse continue;
+        if (stream.next.msg <= first) continue;
+        c.verdict.fail(.join_at, c.now_ns, "window {d} begins at {d} after its handshake; " ++
+            "receiver {d} has all below {d} and drops them", .{
+            w.index, first, node.index, stream.next.msg,
+        });
     }
     w.published.now().* = .{ .first = first, .written = first };
     w.first_open = false;
