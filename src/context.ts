@@ -392,6 +392,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       callback: mode === "iterate" ? null : callback,
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",
+      tellsAtOnce: !inline,
       streamNames: createStreamNames(calls, handle, plan),
       onRefused: (outcome, thrown) =>
         tell(LogKey.HANDLER_REFUSED, { outcome: describe(outcome, thrown) }),

@@ -13,6 +13,7 @@ import { createMessageCursor, plainMessage, type StreamNames } from "./message.t
 import { descriptor } from "./native/layout.ts";
 import type { Region } from "./native/memory.ts";
 import type { NativeCalls } from "./native/symbols.ts";
+import { createViews } from "./native/views.ts";
 
 /** Messages that one native call hands over; more gained nothing (measured). */
 const BATCH = 256;
@@ -38,6 +39,11 @@ export interface DeliveryOptions {
   readonly user: unknown;
   /** True: handlers get copies (`RCM_COPY=1`). */
   readonly copy: boolean;
+  /**
+   * True: what was processed is told at the end of a `run`, for native threads that may wait.
+   * False: with the next call; nobody but the caller of `run` moves the context.
+   */
+  readonly tellsAtOnce: boolean;
   streamNames(stream: number): StreamNames;
   /** A handler refused a message for the first time. */
   onRefused(outcome: unknown, thrown: boolean): void;
@@ -76,7 +82,7 @@ export interface Delivery {
 
 /** @returns a delivery; nothing is delivered before its first `run` or `take` */
 export function createDelivery(options: DeliveryOptions): Delivery {
-  const { context, log, callback, copy } = options;
+  const { context, log, callback, copy, tellsAtOnce } = options;
   const drain = options.calls.rcm_drain;
   const { words, memory } = options.descriptors.first();
   const floats = new Float64Array(memory, 0, Math.floor(memory.byteLength / 8));
@@ -85,10 +91,13 @@ export function createDelivery(options: DeliveryOptions): Delivery {
 
   /** By number; the receive log is 0. */
   const regions: Region[] = [log];
+  const views = createViews((number) =>
+    regions[number] ?? (regions[number] = options.sharedRegion(number))
+  );
 
   let count = 0; // descriptors of the batch
-  let at = 0; // the first of them that is not processed
-  let processed = 0; // since the native side was told last
+  let at = 0; // the first of them that is not processed; so many are to be told of
+  let isLast = false; // nothing waited behind the batch when it was made
   let taken = false;
   let inHandler = false;
   let promised = false;
@@ -106,24 +115,25 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   /** Makes sure that `at` is a message; false: none waits. */
   function fill(limit: number): boolean {
     if (at < count) return true;
+    const told = at;
+    const max = limit < batchMax ? limit : batchMax;
     at = 0;
     count = 0;
-    const told = processed;
-    processed = 0;
-    count = Math.max(0, drain(context, told, Math.min(limit, batchMax)));
-    return count > 0;
+    const found = drain(context, told, max);
+    isLast = found < max;
+    if (found <= 0) return false;
+    count = found;
+    return true;
   }
 
   /** The bytes of the message whose descriptor begins at `word`. */
   function payload(word: number): Uint8Array<ArrayBuffer> {
     const number = words[word + descriptor.region]!;
-    const region = regions[number] ?? (regions[number] = options.sharedRegion(number));
-    return region.view(words[word + descriptor.unit]!, words[word + descriptor.length]!);
+    return views.view(number, words[word + descriptor.unit]!, words[word + descriptor.length]!);
   }
 
   function accept(): void {
     at += 1;
-    processed += 1;
     if (refusalsInRow > 0) {
       refusalsInRow = 0;
       pauseMs = PAUSE_FIRST_MS;
@@ -206,7 +216,9 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       let given = 0;
       let step = clockStep;
       let stepBegan = deadlineMs === Infinity ? 0 : performance.now();
-      while (given < limit && fill(limit - given)) {
+      while (given < limit) {
+        if (at === count && given > 0 && isLast && !tellsAtOnce) break;
+        if (!fill(limit - given)) break;
         if (!deliver(callback)) {
           if (promised) given += 1;
           break;
@@ -242,10 +254,9 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       accept();
     },
     settle() {
-      if (processed === 0) return;
-      const told = processed;
+      if (at === 0) return;
+      const told = at;
       const rest = count - at;
-      processed = 0;
       at = 0;
       // The rest of the batch is handed out again: the native side counts from what is processed.
       count = Math.max(0, drain(context, told, rest));

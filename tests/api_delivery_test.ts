@@ -245,6 +245,29 @@ test("rule 24: inline needs poll, and poll works for a context that only sends",
   await first.context.stop();
 });
 
+test("what poll handed over is told at once, inline with the next look", async () => {
+  for (const threading of ["shared", "inline"] as const) {
+    const { fake, context } = fakeContext(fakePlan({ threading }));
+    let count = 0;
+    context.createReceiver({ onMessage: () => void (count += 1) }, null, { delivery: "poll" });
+    await context.start();
+    for (let i = 0; i < 300; i += 1) fake.arrive("x");
+    assert.equal(context.poll(), 300, "more than one batch");
+    // Nobody but the caller of an inline context's poll could act on it.
+    assert.equal(fake.processed, threading === "shared" ? 300 : 256);
+    fake.arrive("y");
+    assert.equal(context.poll(), 1);
+    if (threading === "inline") assert.equal(fake.processed, 300);
+    assert.equal(context.poll(), 0);
+    assert.equal(fake.processed, 301);
+    fake.arrive("z");
+    assert.equal(context.poll(), 1);
+    await context.stop();
+    assert.equal(fake.processed, 302, "stop tells the rest");
+    assert.equal(count, 302);
+  }
+});
+
 test("rule 25: timers run between turns of a busy context", async () => {
   let count = 0;
   let atTimer = -1;
