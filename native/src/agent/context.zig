@@ -301,7 +301,7 @@ pub const Context = struct {
         if (rx.log.next() - rx.log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
-        const came = rx.look(self.step_ns);
+        const came = rx.look(self.step_ns, now_ticks);
         const is_due = came and rx.is_due();
         if (is_due or self.has_unsent()) _ = self.full_step();
     }
