@@ -59,6 +59,24 @@ function readLines(data: Uint8Array): number {
   return sum;
 }
 
+/** Sums a large message word by word; four sums side by side, so that none waits for the last. */
+function readAll(data: Uint8Array): number {
+  const words = new Float64Array(data.buffer, data.byteOffset, data.length >>> 3);
+  const end = words.length & ~3;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  for (let i = 0; i < end; i += 4) {
+    a += words[i]!;
+    b += words[i + 1]!;
+    c += words[i + 2]!;
+    d += words[i + 3]!;
+  }
+  for (let i = end; i < words.length; i += 1) a += words[i]!;
+  return a + b + c + d;
+}
+
 /** One look at the network and what came. */
 function poll(context: RcmContext): void {
   if (context.poll(BATCH) === 0 && shares) yieldCore();
@@ -207,10 +225,7 @@ function largeSink(context: RcmContext): void {
   const times: number[] = [];
   let sum = 0;
   take = (data) => {
-    if (job.readsAll) {
-      const words = new Float64Array(data.buffer, data.byteOffset, Math.floor(data.length / 8));
-      for (let i = 1; i < words.length; i += 1) sum += words[i]!;
-    }
+    if (job.readsAll) sum += readAll(data);
     times.push(nowNs() - readStamp(data));
   };
   while (times.length < count) context.poll(1);

@@ -61,6 +61,8 @@ const batch = 256;
 /// Messages between two looks at the network of a sender that never waits: 64 bytes each, they fill
 /// the 44 datagrams that leave in one call.
 const run_messages = 880;
+/// Messages that are sent and taken one by one where both ends are in one thread.
+const pairs = 100;
 
 const Bus = struct {
     handle: u32,
@@ -205,10 +207,10 @@ fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) 
         _ = rcm_work(near.handle);
         _ = far.poll(0);
     }
-    const steps = try std.heap.page_allocator.create([4]Histogram);
+    const steps = try std.heap.page_allocator.create([5]Histogram);
     steps.* = @splat(.{});
     for (0..job.count) |_| {
-        var at: [5]u64 = undefined;
+        var at: [6]u64 = undefined;
         at[0] = machine.now_ns();
         for (0..run_messages) |_| near.send(message[0..job.bytes]);
         at[1] = machine.now_ns();
@@ -218,16 +220,21 @@ fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) 
         at[3] = machine.now_ns();
         for (0..run_messages / 16) |_| _ = far.poll(batch);
         at[4] = machine.now_ns();
-        for (steps, at[0..4], at[1..5]) |*step, from, to| step.add(to - from);
+        for (0..pairs) |_| {
+            near.send(message[0..job.bytes]);
+            machine.keep(take(&far, 1));
+        }
+        at[5] = machine.now_ns();
+        for (steps, at[0..5], at[1..6]) |*step, from, to| step.add(to - from);
         while (rcm_work(near.handle) > 0) _ = far.poll(0);
     }
-    const per_message = @as(f64, run_messages);
-    for (steps, [_][]const u8{ "send", "pack", "take", "idle" }) |*step, name| {
+    const names = [_][]const u8{ "send", "pack", "take", "idle", "one" };
+    const counts = [_]f64{ run_messages, run_messages, run_messages, run_messages / 16, pairs };
+    for (steps, names, counts) |*step, name, count| {
         const ns: f64 = @floatFromInt(step.at(0.2));
-        const count = if (step == &steps[3]) per_message / 16 else per_message;
         try out.print("{s} {d:.1} ns ", .{ name, ns / count });
     }
-    try out.writeAll("a message, an idle look\n");
+    try out.writeAll("a message, an idle look, one sent and taken\n");
 }
 
 fn flood(job: *const Job, bus: *Bus) void {
