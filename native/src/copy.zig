@@ -24,8 +24,10 @@ pub inline fn copy(to: []u8, from: []const u8) void {
 
 /// The first and the last `part` bytes, which are all where `part` <= n <= 2 * `part`.
 inline fn ends(comptime part: usize, to: [*]u8, from: [*]const u8, n: usize) void {
-    const first: [part]u8 = from[0..part].*;
-    const last: [part]u8 = (from + n - part)[0..part].*;
+    const Bytes = @Vector(part, u8);
+    // Vectors stay in registers; arrays would be stored beside the stack and loaded again.
+    const first: Bytes = from[0..part].*;
+    const last: Bytes = (from + n - part)[0..part].*;
     to[0..part].* = first;
     (to + n - part)[0..part].* = last;
 }

@@ -33,6 +33,8 @@ const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
 /// Between two full steps of an inline context: 5 us and less at 2.4 GHz and more.
 const look_ticks = 12_000;
+/// A message that has come does not wait for a full step, unless that is due for so long.
+const late_ticks = 4 * look_ticks;
 /// Sockets that a sleeping thread is woken by; what is beyond is looked at when it wakes.
 const fds_max = 4096;
 
@@ -294,16 +296,19 @@ pub const Context = struct {
     fn look_inline(self: *Context, rx: *RxAgent, wanted: u32) void {
         if (!self.is_inline()) return;
         const now_ticks = clock.ticks();
-        if (now_ticks -% self.step_ticks >= look_ticks) {
+        const since_ticks = now_ticks -% self.step_ticks;
+        if (since_ticks >= late_ticks) {
             _ = self.full_step();
             return;
         }
         if (rx.log.next() - rx.log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
-        const came = rx.look(self.step_ns, now_ticks);
-        const is_due = came and rx.is_due();
-        if (is_due or self.has_unsent()) _ = self.full_step();
+        if (rx.look(self.step_ns, now_ticks)) {
+            if (rx.is_due()) _ = self.full_step();
+            return;
+        }
+        if (since_ticks >= look_ticks or self.has_unsent()) _ = self.full_step();
     }
 
     /// Messages that were accepted and not sent, or whose sender waits for room.

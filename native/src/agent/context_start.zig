@@ -445,6 +445,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .holding = holding,
         .sockets = sockets,
         .control = control,
+        .is_inline = self.is_inline(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},

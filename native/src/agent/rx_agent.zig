@@ -29,6 +29,13 @@ const close_max = 16;
 const distance_ticks = 5_000;
 /// So many at once: the reader is behind, and far enough away.
 const long_take = 64;
+/// Where the program's thread is also the one that receives: while so many messages wait for it,
+/// datagrams wait in the sockets, whose senders stop at a window. Taken in faster than they are
+/// processed, messages would come to lie in memory that was never touched, and out of the cache.
+const ahead_messages = 1024;
+/// But somebody who processes nothing is heard for all that: so often data is looked for anyway.
+const data_every_ns = 10 * clock.ns_per_ms;
+const receives_when_due = 64;
 pub const image_bytes = 2048;
 /// An empty receive costs a system call: the control socket, where little comes, is looked at this
 /// often while the data sockets are polled.
@@ -59,6 +66,9 @@ pub const RxAgent = struct {
     image: []align(8) u8,
     /// By stream: the number that the program gets next. The consumer's.
     delivered_next: []u64 = &.{},
+    /// Whoever processes runs this agent too (`Threading: inline`).
+    is_inline: bool = false,
+    data_due_ns: u64 = 0,
     control_due_ns: u64 = 0,
     calendar: clock.Calendar = .{},
     /// Calls in a row that found a few messages in memory, and whether the last one found any.
@@ -98,14 +108,18 @@ pub const RxAgent = struct {
         var work: u32 = 0;
         var i: u32 = 0;
         const count: u32 = @intCast(self.sockets.len);
-        while (i < count) : (i += 1) {
-            work += self.receive(now_ns, self.sockets[(self.first_socket + i) % count].socket.fd);
+        const is_data_due = now_ns >= self.data_due_ns;
+        if (is_data_due or !self.is_ahead()) self.data_due_ns = now_ns + data_every_ns;
+        const most: u32 = if (is_data_due) receives_when_due else receives_per_step;
+        while (i < count and (is_data_due or !self.is_ahead())) : (i += 1) {
+            const socket = &self.sockets[(self.first_socket + i) % count].socket;
+            work += self.receive(now_ns, socket.fd, most);
         }
         // Each step begins at another socket, so that a busy one does not come first for ever.
         self.first_socket = (self.first_socket + 1) % @max(1, count);
         if (now_ns >= self.control_due_ns) {
             self.control_due_ns = now_ns + control_every_ns;
-            if (self.control) |c| work += self.receive(now_ns, c.fd);
+            if (self.control) |c| work += self.receive(now_ns, c.fd, receives_per_step);
         }
         if (self.windows) |*w| work += self.read_windows(now_ns, w);
         if (self.injector) |*inj| {
@@ -143,6 +157,7 @@ pub const RxAgent = struct {
             const now_ns = clock.monotonic_ns();
             const wall_ms = self.calendar.ms(now_ns);
             self.receiver.on_buffer(now_ns, wall_ms, got.from, self.buffer[0..got.len]);
+            if (self.receiver.dirty) _ = self.flush(now_ns);
             return true;
         }
         return false;
@@ -187,9 +202,14 @@ pub const RxAgent = struct {
         return false;
     }
 
-    fn receive(self: *RxAgent, now_ns: u64, fd: i32) u32 {
+    fn is_ahead(self: *const RxAgent) bool {
+        return self.is_inline and self.log.next() - self.log.processed_next() >= ahead_messages;
+    }
+
+    fn receive(self: *RxAgent, now_ns: u64, fd: i32, most: u32) u32 {
         var n: u32 = 0;
-        while (n < receives_per_step) : (n += 1) {
+        while (n < most) : (n += 1) {
+            if (n > 0 and most == receives_per_step and self.is_ahead()) break;
             const got = udp.recv_from(fd, self.buffer) orelse break;
             self.received_bytes += got.len;
             const bytes: []align(8) u8 = self.buffer[0..got.len];
