@@ -1,5 +1,6 @@
 /** A node of the bus: its life cycle, and what it is made of (guide 7.2, 9.9). */
 
+import { resolve } from "node:path";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
 import { inspect } from "node:util";
@@ -22,12 +23,13 @@ import {
 import { createDelivery, type Delivery } from "./delivery.ts";
 import { RcmReliability, RcmRole, RcmStatus } from "./enums.ts";
 import { RcmError } from "./errors.ts";
+import { makeFolder } from "./folders.ts";
 import { createStreamNames } from "./message.ts";
 import { ContextState, Notice, Region as RegionKind } from "./native/abi.ts";
 import { nativeError, type NativeLibrary } from "./native/library.ts";
 import { openRegion, type Region } from "./native/memory.ts";
 import { acquireWaker, type WakerLease } from "./native/waker.ts";
-import { type ContextPlan, type Deliver, startText } from "./plan.ts";
+import { type ContextPlan, type Deliver, type RecordStart, startText } from "./plan.ts";
 import { createInlineDriver, createPump, type Pump } from "./pump.ts";
 import { type ContextReceiver, createReceiver } from "./receiver.ts";
 import type { EventHub } from "./observe/events.ts";
@@ -60,6 +62,8 @@ type State = "created" | "starting" | "started" | "stopping" | "stopped";
 export interface ContextOptions {
   readonly plan: ContextPlan;
   readonly prefix: string;
+  /** Absolute. */
+  readonly workDir: string;
   readonly tierName: string;
   readonly library: NativeLibrary;
   readonly log: LogSink;
@@ -103,7 +107,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   let starting: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   let lastSnapshot: Uint8Array<ArrayBuffer> | null = null;
-  let notRecordedTold = false;
+  let replayFrom = plan.record.replayFrom;
   let inCallback = false;
   let idlePolls = 0;
   let busyPolls = 0;
@@ -235,7 +239,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       signal?.throwIfAborted();
       const tx = chosen.map((entry) => ({ ...entry, repairFd }));
       const text = new TextEncoder().encode(
-        startText(plan, options.prefix, mode, tx, injection),
+        startText(plan, options.prefix, mode, tx, injection, recordStart()),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
       if (handle < 0) throw nativeError(library, handle, `start of context ${name}`);
@@ -264,7 +268,6 @@ export function createContext(options: ContextOptions): FactoryContext {
     gate.status = RcmStatus.OK;
     state = "started";
     tell(LogKey.CONTEXT_STARTED, {});
-    tellNotRecorded();
     changeRole(RcmRole.SINGLE);
     pump?.resume();
     if (inline && waits.size() > 0) driver.start();
@@ -415,10 +418,11 @@ export function createContext(options: ContextOptions): FactoryContext {
   /** A line about this context; the logger may be the program's. */
   const tell: LogSink["log"] = (key, values) => callingBack(() => log.log(key, values, name));
 
-  function tellNotRecorded(): void {
-    if (notRecordedTold || receiver === null || !plan.isRecord) return;
-    notRecordedTold = true;
-    tell(LogKey.NOT_RECORDED, {});
+  function recordStart(): RecordStart | null {
+    if (!plan.isRecord || receiver === null) return null;
+    const directory = resolve(options.workDir, plan.record.directory);
+    makeFolder(directory, `RecordDir of context ${name}`);
+    return { directory, replayFrom };
   }
 
   function readNotices(): void {
@@ -505,7 +509,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     getTierName: () => options.tierName,
     setInitParam(key, value) {
       requireCreated("setInitParam");
-      checkInitParam(key, value);
+      replayFrom = checkInitParam(key, value);
     },
     laneToken: () => unsupported(`laneToken of context ${name} (lanes in Workers)`),
     snapshot: readSnapshot,

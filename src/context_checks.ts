@@ -110,9 +110,10 @@ export function checkReceiver(
 
 /**
  * Reads the arguments of `setInitParam`.
- * @throws RcmError `ARGUMENT`, `UNSUPPORTED`
+ * @returns the first sequence number that is replayed
+ * @throws RcmError `ARGUMENT`
  */
-export function checkInitParam(key: string, value: string): never {
+export function checkInitParam(key: string, value: string): number {
   if (key !== "replay_start_point") {
     throw new RcmError(
       "ARGUMENT",
@@ -125,7 +126,8 @@ export function checkInitParam(key: string, value: string): never {
       `setInitParam: replay_start_point is a decimal number, not ${JSON.stringify(value)}`,
     );
   }
-  return unsupported("setInitParam replay_start_point (replay of the record)");
+  // Larger numbers are beyond any record's end all the same.
+  return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
 }
 
 /**

@@ -1,6 +1,5 @@
 /** The factory: one configuration, its contexts, its log, its events (guide 7.1, 9.1, 9.13). */
 
-import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import type { RcmContext, RcmFactory } from "./api.ts";
@@ -15,6 +14,7 @@ import {
 } from "./config/mod.ts";
 import { createContext, type FactoryContext } from "./context.ts";
 import { RcmError } from "./errors.ts";
+import { makeFolder } from "./folders.ts";
 import * as abi from "./native/abi.ts";
 import { nativeLibrary, nativeVersion } from "./native/library.ts";
 import { createEventHub } from "./observe/events.ts";
@@ -86,8 +86,9 @@ export function newRcmFactory(
   }
   const loaded = config === null ? null : loadConfig(config);
   const library = nativeLibrary();
-  const folder = join(resolve(workDir ?? process.cwd()), "log");
-  makeFolder(folder);
+  const home = resolve(workDir ?? process.cwd());
+  const folder = join(home, "log");
+  makeFolder(folder, "newRcmFactory");
   const log = openLogSink({ folder, lang });
   const events = createEventHub(log);
   const members = new Set<Member>();
@@ -130,6 +131,7 @@ export function newRcmFactory(
     const context = createContext({
       plan,
       prefix,
+      workDir: home,
       tierName,
       library,
       log,
@@ -232,15 +234,6 @@ export async function deleteRcmFactory(f: RcmFactory): Promise<void> {
     throw new RcmError("ARGUMENT", "deleteRcmFactory: not a factory");
   }
   await dispose.call(f);
-}
-
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new RcmError("ARGUMENT", `newRcmFactory: ${folder} can't be made: ${reason}`, { cause });
-  }
 }
 
 /** A prefix is text that makes file names, and folders where it has a `/`. */

@@ -7,7 +7,7 @@
 import type { ResolvedContext, ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 
 /** Everything that a context asks of its configuration. */
-export type ContextPlan = Pick<ResolvedContext, "context" | "isRecord" | "tx" | "rx">;
+export type ContextPlan = Pick<ResolvedContext, "context" | "isRecord" | "record" | "tx" | "rx">;
 
 /** A created transmitter: its topic, and the chosen of its partitions. */
 export interface ChosenTx {
@@ -61,6 +61,13 @@ function isFault(key: string): key is "drop" | "delay" | "duplicate" {
 /** How the program takes its messages; `"none"`: it has no receiver. */
 export type Deliver = "callback" | "poll" | "iterate" | "none";
 
+/** Where a start records, and from where on it delivers again. */
+export interface RecordStart {
+  /** Absolute; the context's folder is made in it. */
+  readonly directory: string;
+  readonly replayFrom: number;
+}
+
 /**
  * @param prefix what stands in front of file names in `/dev/shm`
  * @returns the JSON text for `rcm_context_start`
@@ -71,12 +78,17 @@ export function startText(
   deliver: Deliver,
   chosen: readonly ChosenTx[],
   injection: Injection,
+  record: RecordStart | null,
 ): string {
   return JSON.stringify({
     ...plan.context,
     prefix,
     deliver,
     ackManual: false,
+    recordDirectory: record === null ? "" : `${record.directory}/`,
+    recordFileBytes: plan.record.fileBytes,
+    recordSync: plan.record.sync,
+    replayFrom: record?.replayFrom ?? 0,
     injectDropPpm: injection.dropPpm,
     injectDelayPpm: injection.delayPpm,
     injectDuplicatePpm: injection.duplicatePpm,

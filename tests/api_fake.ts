@@ -86,6 +86,7 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
   };
   return {
     isRecord: false,
+    record: { directory: "", fileBytes: 8 << 20, sync: "async", replayFrom: 0 },
     context: {
       name: "node",
       id: 1,
@@ -144,6 +145,7 @@ export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
   const options: ContextOptions = {
     plan,
     prefix: "",
+    workDir: "rcm-fake",
     tierName: plan.context.name,
     library: fake.library,
     log,

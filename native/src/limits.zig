@@ -84,6 +84,23 @@ pub const region_cache_entries_max: u32 = 1024;
 pub const receive_bytes_min: u64 = 8 << 20;
 pub const receive_bytes_max: u64 = region_bytes_max;
 
+// ---- record files (guide 8.4)
+
+/// Record files are laid out in blocks of this size, and the receive log's chunks are as large while
+/// it is recorded: a block is mapped where its chunk lies.
+pub const record_block_bytes: u32 = 512 * 1024;
+/// In front of the records of a block.
+pub const record_block_header_bytes: u32 = 64;
+/// One record file, `RecordSegmentMBytes`. A message that is larger gets a file of its own size.
+pub const record_file_bytes_min: u64 = 8 << 20;
+pub const record_file_bytes_max: u64 = 2 << 30;
+/// Streams that a record may know; the sessions' own bound is the same.
+pub const record_streams_max: u32 = 1024;
+/// Record files of one context.
+pub const record_files_max: u32 = 100_000;
+/// Early datagrams are not mapped from files: they get this part of the receive memory.
+pub const record_holding_divisor = 4;
+
 /// Chunk size of a region: a power of two that gives about `chunk_count_aim` chunks.
 pub fn chunk_bytes_for(region_bytes: u64) u32 {
     const aim = std.math.clamp(region_bytes / chunk_count_aim, chunk_bytes_min, chunk_bytes_max);
@@ -120,6 +137,11 @@ comptime {
     ok(message_bytes_max <= std.math.maxInt(u32) - 2);
     ok(shm_claim_step <= shm_claim_max);
     ok(message_header_bytes % payload_alignment == 0);
+    ok(record_block_bytes % page_bytes == 0 and record_block_bytes >= chunk_bytes_min);
+    ok(record_block_bytes <= chunk_bytes_max);
+    ok(record_file_bytes_min % record_block_bytes == 0);
+    ok(pool_chunks_max >= region_bytes_max / record_block_bytes);
+    ok(record_block_header_bytes % cache_line_bytes == 0);
     ok(arena_bytes_min >= 8 * chunk_bytes_min);
 }
 

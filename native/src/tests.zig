@@ -20,6 +20,7 @@ test {
     _ = @import("agent/waker.zig");
     _ = @import("order/log.zig");
     _ = @import("order/record.zig");
+    _ = @import("order/record_test.zig");
     _ = @import("repair/loss_detector.zig");
     _ = @import("repair/retransmit_handler.zig");
     _ = @import("session/notices.zig");

@@ -4,7 +4,7 @@
 export type Place = "top" | "transport" | "context" | "topic";
 
 /** What makes a key act. */
-export type Part = "bus" | "shared memory" | "ordered log" | "tier";
+export type Part = "bus" | "shared memory" | "record" | "ordered log" | "tier";
 
 /** What a text has to look like; `formats.ts` has the checks. */
 export type Format =

@@ -10,7 +10,7 @@
 import { choice, flag, integer, type Key, list, type Part, type Place, text } from "./key_kinds.ts";
 
 /** The parts that this version has. */
-export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus", "shared memory"]);
+export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus", "shared memory", "record"]);
 
 const U16_MAX = 0xffff;
 const I31_MAX = 2 ** 31 - 1;
@@ -171,7 +171,7 @@ export const KEYS = [
     CONTEXT,
     null,
     "folder",
-    "ordered log",
+    "record",
     "Folder of the record, relative to the factory's workDir, which is the default",
   ),
   integer(
@@ -189,7 +189,7 @@ export const KEYS = [
     "IsRecord",
     CONTEXT,
     1,
-    "ordered log",
+    "record",
     "What is received is recorded on disk, asynchronously (guide 8.4)",
   ),
   flag(
@@ -227,7 +227,7 @@ export const KEYS = [
     CONTEXT,
     0,
     [0, Number.MAX_SAFE_INTEGER],
-    "ordered log",
+    "record",
     "First sequence number that is delivered again from the record at start",
   ),
   flag(
@@ -329,7 +329,7 @@ export const KEYS = [
     "RecordSync",
     CONTEXT,
     ["async", "interval", "commit"],
-    "ordered log",
+    "record",
     "When what is recorded is forced to disk; interval: every 10 milliseconds",
   ),
   integer(
@@ -337,7 +337,7 @@ export const KEYS = [
     CONTEXT,
     256,
     [8, 2048],
-    "ordered log",
+    "record",
     "Size of one file of the record, in MiB",
   ),
 
@@ -492,8 +492,8 @@ export const KEYS = [
   ),
 ] as const;
 
-/** Both values of these do something sensible before their part is built. */
-export const TOLERATED_KEYS: ReadonlySet<string> = new Set(["IsRecord"]);
+/** Values that are not built yet of keys that are. */
+export const UNBUILT_VALUES: Readonly<Record<string, unknown>> = { RecordSync: "commit" };
 
 /** Every row at a place, in the table's order. */
 export function keysAt(place: Place): readonly Key[] {

@@ -5,7 +5,7 @@ import { contextValues, defaultOf, type Entry, type Found, idOf, look } from "./
 import { show } from "./faults.ts";
 import { splitAddresses } from "./formats.ts";
 import type { ContextValues } from "./key_types.ts";
-import { BUILT_PARTS, keysAt, TOLERATED_KEYS } from "./keys.ts";
+import { BUILT_PARTS, keysAt, UNBUILT_VALUES } from "./keys.ts";
 import type { LoadedConfig } from "./load.ts";
 import type { Model, Node, Route } from "./model.ts";
 import { suggestion } from "./names.ts";
@@ -101,12 +101,23 @@ export interface ResolvedBasics {
   readonly usePreAllocate: boolean;
 }
 
+/** How a context records what it receives, if it does. */
+export interface ResolvedRecord {
+  /** Parent of the context's folder; relative to the factory's `workDir`, "" for that itself. */
+  readonly directory: string;
+  readonly fileBytes: number;
+  readonly sync: ContextValues["RecordSync"];
+  /** First sequence number that is delivered again. */
+  readonly replayFrom: number;
+}
+
 /** A context as configured, templates and defaults applied. */
 export interface ResolvedContext {
   readonly context: ResolvedBasics;
   /** Its tier's name; the context's own for a single node. */
   readonly tierName: string;
   readonly isRecord: boolean;
+  readonly record: ResolvedRecord;
   /** In the order of `TxTopics`. */
   readonly tx: readonly ResolvedTx[];
   /** In the order of `RxTopics`. */
@@ -151,6 +162,12 @@ export function resolveContext(
     context: basicsOf(node, clusterId, values),
     tierName: values.IsSingleton ? node.name : values.TierName,
     isRecord: values.IsRecord,
+    record: {
+      directory: values.RecordDir ?? "",
+      fileBytes: values.RecordSegmentMBytes * 2 ** 20,
+      sync: values.RecordSync,
+      replayFrom: values.RecordReplayStartPoint,
+    },
     tx: txOf(node, model),
     rx: node.rx.all.map((route) => ({
       ...transportOf(route, entry),
@@ -330,9 +347,11 @@ function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
 
 function unsupportedOf(entry: Entry): readonly string[] {
   return keysAt(entry.kind).flatMap((key) => {
-    if (BUILT_PARTS.has(key.part) || TOLERATED_KEYS.has(key.name)) return [];
+    const unbuilt = UNBUILT_VALUES[key.name];
+    if (BUILT_PARTS.has(key.part) && unbuilt === undefined) return [];
     // The table's names are those of the kind's values.
     const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
+    if (unbuilt !== undefined && value !== unbuilt) return [];
     const isDefault = Array.isArray(value)
       ? value.length === 0
       : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);

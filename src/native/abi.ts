@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x26c48998;
+export const ABI_HASH = 0xf7165f5b;
 
 /** Bounds and versions. */
 export const constants = {
@@ -87,6 +87,10 @@ export const LogKey = {
   MESSAGE_OVER_MEMORY: 21066,
   GAP_GIVEN_UP: 21067,
   STREAM_LIMIT: 21068,
+  RECORD_RECOVERED: 21069,
+  RECORD_CUT: 21070,
+  RECORD_HEAD_DAMAGED: 21071,
+  RECORD_STOPPED: 21072,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,

@@ -174,6 +174,41 @@ export const LOG_TEXTS = {
       "receiver {stream}: the context has {limit} streams, the limit; further senders are ignored",
   },
 
+  // The record.
+  21069: {
+    name: "record_recovered",
+    level: "INFO",
+    args: ["first", "next", "replay"],
+    zh: "持久化数据已恢复: 序号 {first} 起, 下一序号 {next}, 从 {replay} 开始重放",
+    en: "the record was recovered: from sqn {first} on, the next is {next}; " +
+      "it is replayed from {replay} on",
+  },
+  21070: {
+    name: "record_cut",
+    level: "ERROR",
+    args: ["next", "file", "offset", "files"],
+    zh: "持久化数据不完整或已损坏: 在序号 {next} 处截断 (文件 {file}, 偏移 {offset}), " +
+      "其后的 {files} 个文件改名为 .cut",
+    en: "the record is torn or damaged: it ends before sqn {next} now (file {file}, offset " +
+      "{offset}); {files} files behind that are renamed to .cut",
+  },
+  21071: {
+    name: "record_head_damaged",
+    level: "WARN",
+    args: ["count"],
+    zh: "持久化文件的 {count} 处文件头或流表已损坏, 消息未受影响",
+    en: "{count} headers or entries of streams in the record are damaged; no message depends on " +
+      "them",
+  },
+  21072: {
+    name: "record_stopped",
+    level: "FATAL",
+    args: ["sqn", "errno"],
+    zh: "从序号 {sqn} 起停止持久化: {errno}; 消息仍会投递, 释放磁盘空间后请重启",
+    en: "nothing is recorded from sqn {sqn} on: {errno}; messages are delivered all the same; " +
+      "make room on the disk and start again",
+  },
+
   // Sockets and threads.
   22001: {
     name: "gso_unavailable",
@@ -269,13 +304,6 @@ export const LOG_TEXTS = {
     zh: "角色回调 onRoleChanged 抛出异常: {error}",
     en: "onRoleChanged threw: {error}",
   },
-  23005: {
-    name: "not_recorded",
-    level: "IMP",
-    args: [],
-    zh: "IsRecord 为 1, 但持久化功能尚未提供, 收到的消息不会写入磁盘",
-    en: "IsRecord is 1, but nothing is recorded yet: received messages are not written to disk",
-  },
   23006: {
     name: "context_started",
     level: "INFO",
@@ -320,7 +348,6 @@ export const LogKey = {
   HANDLER_REFUSED: 23002,
   HANDLER_STILL_REFUSING: 23003,
   ROLE_CALLBACK_THREW: 23004,
-  NOT_RECORDED: 23005,
   CONTEXT_STARTED: 23006,
   CONTEXT_STOPPED: 23007,
   LOGGER_FAILED: 23008,

@@ -26,6 +26,8 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const transmitter_file = @import("transmitter.zig");
 const Transmitter = transmitter_file.Transmitter;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const RecordAgent = @import("record_agent.zig").RecordAgent;
+const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
 
@@ -496,6 +498,7 @@ pub const Context = struct {
             if (t.*) |thread| thread.join();
             t.* = null;
         }
+        if (self.rx) |rx| if (rx.record) |record_agent| record_agent.join();
         for (&self.waiters) |*w| if (w.*) |*x| {
             x.deinit();
             w.* = null;
@@ -506,15 +509,16 @@ pub const Context = struct {
     /// Gives back what `start` has taken so far, in reverse order.
     pub fn release(self: *Context) void {
         const gpa = self.gpa;
+        var record_agent: ?*RecordAgent = null;
         if (self.shm_receivers) |*shm| shm.deinit();
         if (self.rx) |rx| {
             rx.deinit(gpa);
             rx.holding.deinit(gpa);
             rx.log.deinit(gpa);
-            rx.pool.deinit(gpa);
+            context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
             gpa.destroy(rx.holding);
             gpa.destroy(rx.log);
-            gpa.destroy(rx.pool);
+            record_agent = rx.record;
             gpa.destroy(rx);
         }
         for (self.transmitters) |*t| {
@@ -530,6 +534,11 @@ pub const Context = struct {
         if (self.prefault) |*p| p.end();
         if (self.store) |s| s.close();
         if (self.receive_region) |r| region_file.release(r);
+        // Files are cut to what is in use: nothing may be mapped from them any more.
+        if (record_agent) |r| {
+            r.deinit(gpa);
+            gpa.destroy(r);
+        }
         if (self.descriptor_region) |r| region_file.release(r);
         self.parsed.deinit();
         gpa.destroy(self);

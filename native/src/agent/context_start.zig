@@ -29,6 +29,7 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const Transmitter = @import("transmitter.zig").Transmitter;
 const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
+const RecordAgent = @import("record_agent.zig").RecordAgent;
 const Context = @import("context.zig").Context;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
@@ -73,6 +74,10 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
     if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
+        failure.set("cannot start a thread: {t}", .{e});
+        return error.Native;
+    };
     self.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;
@@ -409,21 +414,22 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     errdefer if (control) |c| udp.close(c.fd);
     if (control) |c| _ = udp.set_ttl(c.fd, o.ttl);
 
-    const pool = try gpa.create(ChunkPool);
-    errdefer gpa.destroy(pool);
-    pool.* = try .init(gpa, .{
-        .base = region.base,
-        .bytes = o.receiveBytes,
-        .chunk_bytes = limits.chunk_bytes_for(o.receiveBytes),
-    });
-    errdefer pool.deinit(gpa);
+    const pools = try make_pools(self, region);
+    errdefer free_pools(gpa, pools);
+    const pool = pools[0];
+    const record = try open_record(self, pool, failure);
+    errdefer if (record) |r| {
+        r.deinit(gpa);
+        gpa.destroy(r);
+    };
     const log = try gpa.create(Log);
     errdefer gpa.destroy(log);
-    log.* = try .init(gpa, pool, 0);
+    log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
     errdefer log.deinit(gpa);
+    if (record) |r| log.record_with(&r.recorder);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
-    holding.* = try .init(gpa, pool, o.receiveBytes / 4);
+    holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
     errdefer holding.deinit(gpa);
 
     const channels = try self.parsed.arena.allocator().alloc(stream_file.Channel, o.rx.len);
@@ -441,6 +447,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
         .pool = pool,
+        .holding_pool = pools[1],
+        .record = record,
         .log = log,
         .holding = holding,
         .sockets = sockets,
@@ -452,9 +460,84 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     };
     try rx.init_buffers(gpa);
     rx.receiver.settle();
+    if (record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
     self.rx = rx;
+}
+
+/// Memory of the log and of early datagrams: one pool, or two where the log's is mapped from files.
+fn make_pools(self: *Context, region: region_file.Region) StartError![2]*ChunkPool {
+    const gpa = self.gpa;
+    const is_recorded = self.o().recordDirectory.len > 0;
+    const holding_bytes = if (is_recorded) std.mem.alignForward(
+        u64,
+        region.bytes / limits.record_holding_divisor,
+        limits.record_block_bytes,
+    ) else 0;
+    const log_bytes = region.bytes - holding_bytes;
+    const pool = try gpa.create(ChunkPool);
+    errdefer gpa.destroy(pool);
+    const chunk_bytes = limits.chunk_bytes_for(region.bytes);
+    pool.* = try .init(gpa, .{
+        .base = region.base,
+        .bytes = log_bytes,
+        .chunk_bytes = if (is_recorded) limits.record_block_bytes else chunk_bytes,
+    });
+    if (!is_recorded) return .{ pool, pool };
+    errdefer pool.deinit(gpa);
+    const holding = try gpa.create(ChunkPool);
+    errdefer gpa.destroy(holding);
+    holding.* = try .init(gpa, .{
+        .base = region.base + log_bytes,
+        .bytes = holding_bytes,
+        .chunk_bytes = @min(limits.chunk_bytes_for(holding_bytes), limits.record_block_bytes),
+    });
+    return .{ pool, holding };
+}
+
+pub fn free_pools(gpa: std.mem.Allocator, pools: [2]*ChunkPool) void {
+    for (pools, 0..) |pool, i| {
+        if (i > 0 and pool == pools[0]) continue;
+        pool.deinit(gpa);
+        gpa.destroy(pool);
+    }
+}
+
+fn open_record(self: *Context, pool: *ChunkPool, failure: *Failure) StartError!?*RecordAgent {
+    const o = self.o();
+    if (o.recordDirectory.len == 0) return null;
+    const record = try self.gpa.create(RecordAgent);
+    errdefer self.gpa.destroy(record);
+    try RecordAgent.open(self.gpa, record, .{
+        .directory = o.recordDirectory,
+        .context = o.name,
+        .context_id = o.id,
+        .file_bytes = o.recordFileBytes,
+        .sync = o.recordSync,
+        .replay_from = o.replayFrom,
+    }, pool, failure);
+    return record;
+}
+
+/// The streams of the record go on where it ends.
+fn restore_streams(
+    self: *Context,
+    rx: *RxAgent,
+    record: *RecordAgent,
+    failure: *Failure,
+) StartError!void {
+    for (record.found.streams.items) |*known| {
+        const e = &known.entry;
+        if (rx.receiver.restore(e, known.next_msg, known.has_messages)) continue;
+        failure.set("the record in {s} has messages of topic {s}, partition {d} (transport {d}), " ++
+            "which context {s} does not receive: add it to RxTopics, or move the record away", .{
+            record.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
+            e.transport,               self.o().name,
+        });
+        return error.Argument;
+    }
+    record.tell(&rx.receiver.notices);
 }
 
 /// Windows that are read in place.
@@ -522,6 +605,8 @@ fn describe_channels(
             address.is_multicast_ip(address.parse_ip(r.addrs[0]).?);
         c.* = .{
             .transport = r.transportId,
+            .topic = r.topic,
+            .partition = r.partitionNo,
             .is_multicast = is_multicast,
             .in_place = in_place,
             .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,

@@ -232,6 +232,10 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered;
     d.committed_sqn = ordered;
+    if (rx.record) |record| {
+        d.next_msg_sqn_record = @min(ordered, record.recorder.stopped_sqn.load(.acquire));
+        d.msgs_recorded = d.next_msg_sqn_record -| record.found.next_sqn;
+    }
     for (rx.receiver.active()) |*s| {
         if (!s.is_behind()) continue;
         d.wait_context_id = s.key.source;

@@ -83,6 +83,12 @@ pub const Options = struct {
     deliver: Deliver,
     ackManual: bool,
     usePreAllocate: bool,
+    /// Folder of the context's folder of record files, with a slash at its end; "": no record.
+    recordDirectory: []const u8 = "",
+    recordFileBytes: u64 = 0,
+    recordSync: @import("record_agent.zig").Sync = .async,
+    /// First sqn of the record that is delivered again.
+    replayFrom: u64 = 0,
     injectDropPpm: u32,
     injectDuplicatePpm: u32,
     injectDelayPpm: u32,

@@ -13,6 +13,7 @@ const loss = @import("../repair/loss_detector.zig");
 const Receiver = @import("../session/receiver.zig").Receiver;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
+const RecordAgent = @import("record_agent.zig").RecordAgent;
 const ShmWindows = @import("shm_windows.zig").ShmWindows;
 const base_limits = @import("../limits.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -51,6 +52,9 @@ pub const RxAgent = struct {
     token: Token = .{},
     receiver: Receiver,
     pool: *ChunkPool,
+    /// Of early datagrams; the log's own unless that is recorded.
+    holding_pool: *ChunkPool,
+    record: ?*RecordAgent,
     log: *Log,
     holding: *loss.HoldingPool,
     sockets: []DataSocket,
@@ -105,6 +109,9 @@ pub const RxAgent = struct {
 
     /// One step of the agent; the caller holds the token. The work count.
     pub fn step(self: *RxAgent, now_ns: u64) u32 {
+        if (self.record) |record| if (record.step_rx(self.log, &self.receiver.notices)) |work| {
+            return work;
+        };
         var work: u32 = 0;
         var i: u32 = 0;
         const count: u32 = @intCast(self.sockets.len);
@@ -136,6 +143,7 @@ pub const RxAgent = struct {
     /// clock is read where nothing came. `step_ns` is the time of the last step, `now_ticks` what
     /// `clock.ticks` says. False: nothing came. What is to be answered waits for the next step.
     pub fn look(self: *RxAgent, step_ns: u64, now_ticks: u64) bool {
+        if (self.record) |record| if (record.is_replaying()) return false;
         if (self.windows) |*w| {
             self.keep_distance(now_ticks);
             const looks: u32 = if (self.sockets.len == 0) looks_without_sockets else 1;
@@ -269,6 +277,7 @@ pub const RxAgent = struct {
     }
 
     pub fn next_deadline_ns(self: *RxAgent, now_ns: u64) u64 {
+        if (self.record) |record| if (record.is_replaying()) return now_ns + clock.ns_per_ms;
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         if (self.windows) |*w| {

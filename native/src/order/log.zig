@@ -15,6 +15,10 @@
 //! While everything is processed the open segment holds nothing that anybody needs, so the appender
 //! may give it back and go on elsewhere (`leave_segment`): without that, a segment in the middle of
 //! an empty pool could stand in the way of a large message for ever.
+//!
+//! A log that is recorded has its chunks mapped from record files (`recorder.zig`), each with a
+//! block's header in front, and its records carry checks. What an earlier process recorded is
+//! adopted segment by segment (`replay.zig`), before anything is appended.
 
 const std = @import("std");
 const limits = @import("../limits.zig");
@@ -22,6 +26,7 @@ const assert = @import("../assert.zig").assert;
 const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
+const Recorder = @import("recorder.zig").Recorder;
 
 const RecordHeader = record.RecordHeader;
 const Descriptor = record.Descriptor;
@@ -32,6 +37,8 @@ pub const Extent = struct {
     /// Offset of the record's header in the region.
     offset: u64,
     payload: []u8,
+    /// Where it lies in record files (`record_file.Place`).
+    place: u64 = 0,
 };
 
 /// Goes on from place `sqn` at `offset`: set while everything below was processed.
@@ -47,6 +54,10 @@ const Position = struct { sqn: u64, offset: u64, end: u64 };
 
 pub const Log = struct {
     pool: *ChunkPool,
+    /// Whose files the chunks are mapped from; null: nobody's.
+    recorder: ?*Recorder = null,
+    /// Bytes in front of the first record of a chunk.
+    head_bytes: u32 = 0,
     /// By chunk: the segment that follows it. Written before the publication of what is there.
     next_chunk: []u32,
     retired: []Retired,
@@ -98,6 +109,13 @@ pub const Log = struct {
         };
     }
 
+    /// From now on everything is recorded. Before anything is appended.
+    pub fn record_with(self: *Log, recorder: *Recorder) void {
+        assert(self.end == 0 and self.next_sqn == self.ordered.raw);
+        self.recorder = recorder;
+        self.head_bytes = limits.record_block_header_bytes;
+    }
+
     /// The pool's chunks are not given back one by one: the pool goes too.
     pub fn deinit(self: *Log, allocator: std.mem.Allocator) void {
         allocator.free(self.retired);
@@ -107,7 +125,8 @@ pub const Log = struct {
 
     /// Longest payload that can ever be appended or reserved: all chunks but one.
     pub fn payload_bytes_max(self: *const Log) u64 {
-        const all = self.pool.bytes - self.pool.chunk_bytes - record.header_bytes;
+        const heads = record.header_bytes + self.head_bytes;
+        const all = self.pool.bytes - self.pool.chunk_bytes - heads;
         return @min(all, limits.message_bytes_max);
     }
 
@@ -118,16 +137,30 @@ pub const Log = struct {
     pub fn append(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
         const bytes = record.record_bytes(payload.len);
         if (bytes > self.end - self.at) {
-            if (bytes > self.pool.chunk_bytes) return self.append_large(meta, payload);
+            const room = self.pool.chunk_bytes - self.head_bytes;
+            if (bytes > room) return self.append_large(meta, payload);
             if (!self.open_segment()) return error.NoMemory;
         }
         const sqn = self.next_sqn;
-        self.header_at(self.at).* = make_header(meta, @intCast(payload.len), sqn);
+        const header = self.header_at(self.at);
+        header.* = make_header(meta, @intCast(payload.len), sqn);
         const start = self.at + record.header_bytes;
         copy(self.pool.base[start..][0..payload.len], payload);
+        if (self.recorder) |r| try check_record(r, header, self.pool.base[start..self.at + bytes]);
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;
+    }
+
+    /// A record that is complete but for its check. Refused, it was not appended.
+    inline fn check_record(
+        r: *Recorder,
+        header: *RecordHeader,
+        padded: []const u8,
+    ) error{NoMemory}!void {
+        if (!r.is_recording) return;
+        try r.note(header.stream, header.sqn);
+        header.check = record.check_of(header, padded);
     }
 
     /// Appends a message whose payload stays where its sender wrote it, and gives its place.
@@ -136,6 +169,7 @@ pub const Log = struct {
         meta: Meta,
         reference: record.Reference,
     ) error{NoMemory}!u64 {
+        assert(self.recorder == null);
         const bytes = record.in_place_bytes;
         if (bytes > self.end - self.at and !self.open_segment()) return error.NoMemory;
         const sqn = self.next_sqn;
@@ -150,7 +184,7 @@ pub const Log = struct {
     /// `length` is at most `payload_bytes_max`.
     pub fn reserve(self: *Log, length: u32) ?Extent {
         assert(length <= self.payload_bytes_max());
-        const bytes = record.record_bytes(length);
+        const bytes = self.head_bytes + record.record_bytes(length);
         const count: u32 = @intCast((bytes + self.pool.chunk_bytes - 1) >> self.pool.chunk_shift);
         const first = self.pool.take(count) orelse blk: {
             if (!self.leave_segment()) return null;
@@ -164,10 +198,15 @@ pub const Log = struct {
             };
             self.pool.release(spare, 1);
         }
-        const offset = @as(u64, first) << self.pool.chunk_shift;
+        const place = if (self.recorder) |r| r.map_message(first, count, self.next_sqn) catch {
+            self.pool.release(first, count);
+            return null;
+        } else 0;
+        const offset = (@as(u64, first) << self.pool.chunk_shift) + self.head_bytes;
         return .{
             .offset = offset,
             .payload = self.pool.slice(offset + record.header_bytes, length),
+            .place = place,
         };
     }
 
@@ -178,10 +217,17 @@ pub const Log = struct {
             if (!self.open_segment()) return error.NoMemory;
         }
         const sqn = self.next_sqn;
-        self.header_at(extent.offset).* = make_header(meta, @intCast(extent.payload.len), sqn);
+        const header = self.header_at(extent.offset);
+        header.* = make_header(meta, @intCast(extent.payload.len), sqn);
         const reference = self.header_at(self.at);
         reference.* = make_header(meta, record.length_reference, sqn);
         reference.msg_no = extent.offset;
+        if (self.recorder) |r| {
+            const bytes = record.record_bytes(extent.payload.len) - record.header_bytes;
+            try check_record(r, header, extent.payload.ptr[0..bytes]);
+            reference.time_ms = extent.place;
+            if (r.is_recording) reference.check = record.check_of_reference(reference);
+        }
         self.at += record.header_bytes;
         self.next_sqn = sqn + 1;
         return sqn;
@@ -190,6 +236,25 @@ pub const Log = struct {
     /// Gives back an extent that was not committed.
     pub fn abort(self: *Log, extent: Extent) void {
         self.pool.free(extent.offset, record.record_bytes(extent.payload.len));
+    }
+
+    /// A segment of an earlier process, mapped at `chunk`, whose next record lies at `offset` of it.
+    /// `adopt_to` makes its records visible.
+    pub fn adopt_segment(self: *Log, chunk: u32, offset: u32) void {
+        const start = @as(u64, chunk) << self.pool.chunk_shift;
+        assert(self.recorder != null and offset >= self.head_bytes);
+        assert(offset == self.head_bytes or self.end == 0);
+        self.link(chunk, start + offset);
+        // What is appended later goes elsewhere.
+        self.end = start + self.pool.chunk_bytes;
+        self.at = self.end;
+    }
+
+    /// Everything adopted below `sqn` is in its place.
+    pub fn adopt_to(self: *Log, sqn: u64) void {
+        assert(sqn >= self.next_sqn);
+        self.next_sqn = sqn;
+        self.publish();
     }
 
     /// Makes everything appended so far visible to the consumer.
@@ -308,17 +373,26 @@ pub const Log = struct {
             if (!self.leave_segment()) return false;
             break :blk self.pool.take(1) orelse return false;
         };
+        if (self.recorder) |r| r.map_segment(chunk, self.next_sqn) catch {
+            self.pool.release(chunk, 1);
+            return false;
+        };
         const start = @as(u64, chunk) << self.pool.chunk_shift;
+        self.link(chunk, start + self.head_bytes);
+        self.at = start + self.head_bytes;
+        self.end = start + self.pool.chunk_bytes;
+        return true;
+    }
+
+    /// The order goes on in another chunk, with the record at `offset`.
+    fn link(self: *Log, chunk: u32, offset: u64) void {
         if (self.end != 0) {
             const open: u32 = @intCast((self.end - 1) >> self.pool.chunk_shift);
             if (self.at < self.end) self.header_at(self.at).length = record.length_end;
             self.next_chunk[open] = chunk;
         } else {
-            self.jump = .{ .sqn = self.next_sqn, .offset = start };
+            self.jump = .{ .sqn = self.next_sqn, .offset = offset };
         }
-        self.at = start;
-        self.end = start + self.pool.chunk_bytes;
-        return true;
     }
 
     /// Gives the open segment back if all that was ever appended is processed. The consumer then
@@ -329,6 +403,9 @@ pub const Log = struct {
         if (self.processed_sqn.load(.acquire) != self.next_sqn) return false;
         assert(self.ordered.load(.monotonic) == self.next_sqn);
         const open: u32 = @intCast((self.end - 1) >> self.pool.chunk_shift);
+        if (self.recorder != null and self.at < self.end) {
+            self.header_at(self.at).length = record.length_end;
+        }
         self.at = 0;
         self.end = 0;
         self.pool.release(open, 1);
@@ -355,7 +432,7 @@ pub const Log = struct {
     /// here.
     inline fn follow_jump(self: *Log) void {
         if (self.jump.sqn != self.read.sqn) return;
-        const end = self.jump.offset + self.pool.chunk_bytes;
+        const end = (self.jump.offset | (self.pool.chunk_bytes - 1)) + 1;
         self.read = .{ .sqn = self.jump.sqn, .offset = self.jump.offset, .end = end };
         self.oldest = self.read;
     }
@@ -409,7 +486,8 @@ pub const Log = struct {
 
     fn segment_after(self: *const Log, chunk: u32, sqn: u64) Position {
         const start = @as(u64, self.next_chunk[chunk]) << self.pool.chunk_shift;
-        return .{ .sqn = sqn, .offset = start, .end = start + self.pool.chunk_bytes };
+        const end = start + self.pool.chunk_bytes;
+        return .{ .sqn = sqn, .offset = start + self.head_bytes, .end = end };
     }
 
     fn add_retired(self: *Log, retired: Retired) void {

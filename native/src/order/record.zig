@@ -2,7 +2,7 @@
 //! one.
 //!
 //! A record is its header with the payload directly behind it, at a multiple of 8. The same bytes
-//! are used in memory and, later, in record files: names, topic and arguments of a stream stand
+//! are used in memory and in record files (`record_file.zig`): names, topic and arguments of a stream stand
 //! once in a stream table, epoch and base sqn once a segment, so that a record costs 40 bytes over
 //! its payload.
 //!
@@ -15,13 +15,14 @@
 //!   * `length_in_place`: the payload lies in its sender's memory; a `Reference` follows.
 
 const std = @import("std");
+const crc32c = @import("../crc32c.zig");
 const limits = @import("../limits.zig");
 
 /// Directly in front of every payload in the log.
 pub const RecordHeader = extern struct {
     /// Bytes of payload, or one of the marks.
     length: u32,
-    /// CRC32C over header and payload where the record lies in a file; 0 in memory.
+    /// CRC32C over payload, its padding and header where the record lies in a file; 0 in memory.
     check: u32,
     /// Place in the order of this context, contiguous.
     sqn: u64,
@@ -83,6 +84,26 @@ pub const in_place_bytes: u32 = header_bytes + @sizeOf(Reference);
 /// Bytes that a record of `length` payload bytes takes in a segment.
 pub inline fn record_bytes(length: u64) u64 {
     return std.mem.alignForward(u64, header_bytes + length, limits.payload_alignment);
+}
+
+/// The check of a record whose header is otherwise complete. `padded`: payload up to the end of
+/// the record, where zeros follow.
+pub inline fn check_of(header: *const RecordHeader, padded: []const u8) u32 {
+    var crc = crc32c.update(crc32c.initial, padded);
+    crc = crc32c.next_u64(crc, @as(u64, header.stream) << 32 | header.length);
+    crc = crc32c.next_u64(crc, header.sqn);
+    crc = crc32c.next_u64(crc, header.msg_no);
+    crc = crc32c.next_u64(crc, header.time_ms);
+    crc = crc32c.next_u64(crc, @as(u64, header.tx_arg) << 16 | header.msg_arg);
+    return ~crc;
+}
+
+/// The same of a reference, but for `msg_no`: where its message is mapped is another matter in
+/// each process. In a file `time_ms` says where it lies (`record_file.Place`).
+pub fn check_of_reference(header: *const RecordHeader) u32 {
+    var stored = header.*;
+    stored.msg_no = 0;
+    return check_of(&stored, &.{});
 }
 
 comptime {

@@ -12,6 +12,7 @@ const Address = @import("../transport/address.zig").Address;
 const number = @import("notices.zig").number;
 const stream_file = @import("stream.zig");
 const Receiver = @import("receiver.zig").Receiver;
+const StreamEntry = @import("../order/record_file.zig").StreamEntry;
 const Run = @import("sender.zig").Run;
 const Stream = stream_file.Stream;
 const Channel = stream_file.Channel;
@@ -184,7 +185,7 @@ fn activate(
     is_fresh: bool,
     c: *const frame.Confirm,
 ) void {
-    const s = self.find(p.key) orelse new_stream(self, p) orelse {
+    const s = self.find(p.key) orelse add_stream(self, p.key, p.channel) orelse {
         self.notices.log(.stream_limit, .err, .{
             .transport = p.key.transport,
             .args = .{ number(limits.streams_max), 0, 0, 0 },
@@ -220,6 +221,7 @@ fn activate(
     s.last_ack_ns = now_ns;
     s.ack_now = true;
     s.phase = .started;
+    if (is_new) if (shared.log.recorder) |recorder| recorder.set_stream(entry_of(s));
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
     s.confirmed = c.announced;
@@ -287,13 +289,34 @@ fn settle_position(
     }
 }
 
-fn new_stream(self: *Receiver, p: *const Pending) ?*Stream {
+pub fn add_stream(self: *Receiver, key: Key, channel: *const Channel) ?*Stream {
     if (self.count == self.streams.len) return null;
     const s = &self.streams[self.count];
-    s.* = .{ .id = self.count, .key = p.key, .channel = p.channel };
-    if (p.channel.group_key) |*k| s.sealing = sealing_key(self, k, p.key);
+    s.* = .{ .id = self.count, .key = key, .channel = channel };
+    if (channel.group_key) |*k| s.sealing = sealing_key(self, k, key);
     self.count += 1;
     return s;
+}
+
+/// What the record says of a stream from its next message on.
+fn entry_of(s: *const Stream) StreamEntry {
+    const topic = s.channel.topic;
+    var entry: StreamEntry = .{
+        .id = s.id,
+        .connection = s.connection,
+        .first_sqn = 0,
+        .source = s.key.source,
+        .transport = s.key.transport,
+        .partition = s.channel.partition,
+        .tx_arg = s.tx_arg,
+        .is_tier = @intFromBool(s.key.tier),
+        .name_bytes = @intCast(s.name_len),
+        .topic_bytes = @intCast(topic.len),
+        .name = s.name,
+        .topic = @splat(0),
+    };
+    @memcpy(entry.topic[0..topic.len], topic);
+    return entry;
 }
 
 fn sealing_key(self: *const Receiver, group_key: *const seal.GroupKey, key: Key) seal.Key {

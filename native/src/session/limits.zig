@@ -14,7 +14,7 @@ pub const nak_ranges_max = 56;
 /// Receivers that a sender keeps track of, unless the configuration names more.
 pub const peers_max = 256;
 /// Streams of one receiving context.
-pub const streams_max = 1024;
+pub const streams_max = base.record_streams_max;
 /// Challenges under way at a receiver.
 pub const pendings_max = 64;
 /// Frames to single receivers that wait to be sent.

@@ -16,6 +16,7 @@ const assert = @import("../assert.zig").assert;
 const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
 const log_file = @import("../order/log.zig");
+const StreamEntry = @import("../order/record_file.zig").StreamEntry;
 const loss = @import("../repair/loss_detector.zig");
 const notices_file = @import("notices.zig");
 const challenge = @import("challenge.zig");
@@ -216,6 +217,33 @@ pub const Receiver = struct {
             return s;
         }
         return null;
+    }
+
+    /// Before anything is received: a stream that an earlier process recorded goes on behind its last
+    /// message. Streams come in the order of their ids. False: its transport is not received here.
+    pub fn restore(
+        self: *Receiver,
+        entry: *const StreamEntry,
+        next_msg: u64,
+        has_position: bool,
+    ) bool {
+        assert(entry.id == self.count);
+        const channel = self.channel_of(entry.transport) orelse return false;
+        if (!std.mem.eql(u8, channel.topic, entry.topic[0..entry.topic_bytes])) return false;
+        const key: Key = .{
+            .tier = entry.is_tier != 0,
+            .source = entry.source,
+            .transport = entry.transport,
+        };
+        const s = challenge.add_stream(self, key, channel) orelse return false;
+        s.connection = entry.connection;
+        s.tx_arg = entry.tx_arg;
+        s.name = entry.name;
+        s.name_len = entry.name_bytes;
+        s.has_position = has_position;
+        s.next = .{ .msg = next_msg };
+        s.announced = s.next;
+        return true;
     }
 
     pub fn channel_of(self: *Receiver, transport: u16) ?*const Channel {

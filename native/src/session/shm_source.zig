@@ -13,6 +13,7 @@ const mutant = @import("../testing/mutant.zig");
 const barrier = @import("../agent/barrier.zig");
 const frame = @import("../wire/frame.zig");
 const layout = @import("../window/node.zig");
+const record = @import("../order/record.zig");
 const frame_ring = @import("../window/frame_ring.zig");
 const Address = @import("../transport/address.zig").Address;
 const Receiver = @import("receiver.zig").Receiver;
@@ -201,20 +202,10 @@ pub const ShmSource = struct {
             chunks = self.chunks_for(w, &node);
             if (chunks > self.chunks_left and !self.is_first) return false;
         }
-        _ = r.shared.log.append_reference(.{
-            .stream = s.id,
-            .msg_no = no,
-            .time_ms = r.shared.wall_ms,
-            .msg_arg = node.msg_arg,
-            .tx_arg = s.tx_arg,
-        }, .{
-            .offset8 = node.offset8,
-            .length = node.length,
-            .region = w.region,
-        }) catch {
+        if (!append(w, r, s, &node)) {
             s.counters.no_room += 1;
             return false;
-        };
+        }
         self.spent_at[@intCast(no % base_limits.shm_claim_max)] = self.spent;
         self.spent +%= chunks;
         self.chunks_left -|= chunks;
@@ -225,7 +216,32 @@ pub const ShmSource = struct {
         s.next = .{ .msg = no + 1 };
         s.tail = no + 1;
         self.tail = no + 1;
-        if (mutant.on(.ack_taken)) @atomicStore(u64, &self.slot.consumed, no + 1, .release);
+        const is_copied = r.shared.log.recorder != null;
+        if (is_copied or mutant.on(.ack_taken)) @atomicStore(u64, &self.slot.consumed, no + 1, .release);
+        return true;
+    }
+
+    /// What is recorded is copied; else the order gets a reference. False: there is no room.
+    fn append(w: *const Window, r: *Receiver, s: *const Stream, node: *const layout.Node) bool {
+        const meta: record.Meta = .{
+            .stream = s.id,
+            .msg_no = s.next.msg,
+            .time_ms = r.shared.wall_ms,
+            .msg_arg = node.msg_arg,
+            .tx_arg = s.tx_arg,
+        };
+        if (r.shared.log.recorder != null) {
+            const offset = @as(u64, node.offset8) * base_limits.payload_alignment;
+            const payload = w.arena[offset..][0..node.length];
+            if (payload.len > r.shared.log.payload_bytes_max()) return false;
+            _ = r.shared.log.append(meta, payload) catch return false;
+            return true;
+        }
+        _ = r.shared.log.append_reference(meta, .{
+            .offset8 = node.offset8,
+            .length = node.length,
+            .region = w.region,
+        }) catch return false;
         return true;
     }
 

@@ -59,6 +59,8 @@ pub const Key = struct {
 /// What a receiving context knows of one transport that it receives.
 pub const Channel = struct {
     transport: u16,
+    topic: []const u8 = "",
+    partition: u16 = 0,
     is_multicast: bool,
     heartbeat_timeout_ns: u64,
     ack_interval_ns: u64,

@@ -72,6 +72,29 @@ fn map_parts(parts: []const FilePart, protection: linux.PROT) MapError!Region {
     return region;
 }
 
+pub const Sharing = enum { shared, private };
+
+/// Lays a part of a file over memory of a region. `private`: what is written there stays here.
+pub fn map_file_at(
+    at: [*]align(limits.page_bytes) u8,
+    bytes: u64,
+    sharing: Sharing,
+    fd: i32,
+    offset: u64,
+) MapError!void {
+    const flags: linux.MAP = .{
+        .TYPE = if (sharing == .shared) .SHARED else .PRIVATE,
+        .FIXED = true,
+        .NORESERVE = sharing == .private,
+    };
+    return map_at(at, bytes, read_write, flags, fd, offset);
+}
+
+/// Lays zeros of this process over memory of a region.
+pub fn map_anonymous_at(at: [*]align(limits.page_bytes) u8, bytes: u64) MapError!void {
+    return map_at(at, bytes, read_write, anonymous_flags(true), -1, 0);
+}
+
 /// Gives a region up. What still looks into it reads zeros from now on.
 pub fn release(region: Region) void {
     // Should the kernel refuse this, the old mapping stays: readable all the same, and not reused.

@@ -1,0 +1,309 @@
+//! Writes the ordered log into record files: the log's chunks are blocks of files, mapped where they
+//! lie, so that what is in the log is in the files, whatever happens to the process. Nothing is
+//! copied for that, and nothing waits for a disk: the kernel writes back.
+//!
+//! The appender takes blocks from the current file. The next file is made by somebody else
+//! (`agent/record_agent.zig`), long before it is needed; where it is not there yet the appender has
+//! no memory for a moment. When a file can't be made, recording stops for good: the log goes on in
+//! anonymous memory, and what was recorded stays a true prefix.
+
+const std = @import("std");
+const linux = std.os.linux;
+const limits = @import("../limits.zig");
+const assert = @import("../assert.zig").assert;
+const record_file = @import("record_file.zig");
+const files = @import("../window/files.zig");
+const region_file = @import("../window/region.zig");
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
+
+const BlockHeader = record_file.BlockHeader;
+const FileHeader = record_file.FileHeader;
+const StreamEntry = record_file.StreamEntry;
+const Place = record_file.Place;
+const block_bytes = limits.record_block_bytes;
+
+pub const never = std.math.maxInt(u64);
+
+pub const Options = struct {
+    context: []const u8,
+    context_id: u32,
+    file_bytes: u64,
+    /// A number that only this start has.
+    life: u64,
+};
+
+/// A file that is written, and its first block.
+pub const OpenFile = struct {
+    file: files.File,
+    file_no: u32,
+    head: region_file.Region,
+    block_count: u32,
+    next_block: u32 = 1,
+    entries: u32 = 0,
+
+    pub fn used_bytes(self: *const OpenFile) u64 {
+        return @as(u64, self.next_block) * block_bytes;
+    }
+};
+
+/// Who has the next file: the appender asks (`wanted`), the agent makes it (`ready`), the appender
+/// goes over to it and leaves the old one (`turned`), the agent closes that.
+pub const NextState = enum(u32) { idle, wanted, ready, turned, failed };
+
+pub const Recorder = struct {
+    o: Options,
+    pool: *ChunkPool,
+
+    // ---- the appender's
+    current: ?OpenFile,
+    /// What is appended now goes into files.
+    is_recording: bool,
+    /// By stream id: what its entry says.
+    streams: []StreamEntry,
+    /// By stream id: the file that has its entry, by `serial`; 0: none has.
+    noted: []u32,
+    stream_count: u32 = 0,
+    serial: u32 = 1,
+
+    // ---- handed over by `state`
+    next: OpenFile = undefined,
+    old: OpenFile = undefined,
+    wanted_blocks: u32 = 0,
+    errno: u16 = 0,
+    state: std.atomic.Value(NextState) = .init(.idle),
+
+    // ---- read by others
+    /// From which sqn on nothing is recorded.
+    stopped_sqn: std.atomic.Value(u64) = .init(never),
+    base_hint: std.atomic.Value(u64) = .init(0),
+    /// Rings when the agent has something to do.
+    bell: std.atomic.Value(u32) = .init(0),
+
+    pub fn init(
+        gpa: std.mem.Allocator,
+        pool: *ChunkPool,
+        o: Options,
+        current: ?OpenFile,
+    ) error{OutOfMemory}!Recorder {
+        assert(pool.chunk_bytes == block_bytes);
+        const streams = try gpa.alloc(StreamEntry, limits.record_streams_max);
+        errdefer gpa.free(streams);
+        const noted = try gpa.alloc(u32, limits.record_streams_max);
+        @memset(noted, 0);
+        return .{
+            .o = o,
+            .pool = pool,
+            .current = current,
+            .is_recording = current != null,
+            .streams = streams,
+            .noted = noted,
+        };
+    }
+
+    pub fn deinit(self: *Recorder, gpa: std.mem.Allocator) void {
+        gpa.free(self.noted);
+        gpa.free(self.streams);
+        self.* = undefined;
+    }
+
+    // ---------------------------------------------------------------- appender
+
+    /// What a stream is from now on; the next record of it is preceded by an entry.
+    pub fn set_stream(self: *Recorder, entry: StreamEntry) void {
+        assert(entry.id < self.streams.len and entry.id <= self.stream_count);
+        self.stream_count = @max(self.stream_count, entry.id + 1);
+        self.streams[entry.id] = entry;
+        self.noted[entry.id] = 0;
+    }
+
+    /// The file must know the stream before it has a record of it.
+    pub inline fn note(self: *Recorder, stream: u32, sqn: u64) error{NoMemory}!void {
+        if (self.noted[stream] == self.serial) return;
+        return self.note_slow(stream, sqn);
+    }
+
+    /// With it all streams of lower ids, so that no id is ever without an entry.
+    noinline fn note_slow(self: *Recorder, stream: u32, sqn: u64) error{NoMemory}!void {
+        assert(stream < self.stream_count);
+        const current = &self.current.?;
+        for (self.streams[0 .. stream + 1], self.noted[0 .. stream + 1]) |*known, *noted| {
+            if (noted.* == self.serial) continue;
+            if (current.entries == record_file.entries_max) {
+                // No room for it: the rest of the blocks stays unused.
+                current.next_block = current.block_count;
+                return error.NoMemory;
+            }
+            const at = record_file.table_offset + current.entries * @sizeOf(StreamEntry);
+            const entry: *StreamEntry = @ptrCast(@alignCast(current.head.base + at));
+            var copy = known.*;
+            copy.first_sqn = sqn;
+            copy.check = copy.check_now();
+            entry.* = copy;
+            current.entries += 1;
+            noted.* = self.serial;
+        }
+    }
+
+    /// A block for the records from `sqn` on, mapped where the chunk lies.
+    pub fn map_segment(self: *Recorder, chunk: u32, sqn: u64) error{NoMemory}!void {
+        self.base_hint.store(sqn, .monotonic);
+        _ = try self.map(.segment, chunk, 1, sqn);
+    }
+
+    /// Blocks for one message. Where it lies: 0 when it is not recorded.
+    pub fn map_message(self: *Recorder, first: u32, count: u32, sqn: u64) error{NoMemory}!u64 {
+        const place = try self.map(.message, first, count, sqn) orelse return 0;
+        return @bitCast(place);
+    }
+
+    fn map(
+        self: *Recorder,
+        kind: record_file.BlockKind,
+        first: u32,
+        count: u32,
+        sqn: u64,
+    ) error{NoMemory}!?Place {
+        const at = self.chunk_at(first);
+        const bytes = @as(u64, count) * block_bytes;
+        const place = try self.take_blocks(count, sqn) orelse {
+            try anonymous(at, bytes);
+            return null;
+        };
+        const fd = self.current.?.file.fd;
+        region_file.map_file_at(at, bytes, .shared, fd, place.offset()) catch {
+            self.stop(sqn, @backingInt(linux.E.NOMEM));
+            try anonymous(at, bytes);
+            return null;
+        };
+        const header: *BlockHeader = @ptrCast(at);
+        assert(header.is_unused());
+        var built: BlockHeader = .{
+            .kind = @backingInt(kind),
+            .blocks = count,
+            .file_no = place.file_no,
+            .block = place.block,
+            .base_sqn = sqn,
+            .life = self.o.life,
+        };
+        built.check = built.check_now();
+        header.* = built;
+        return place;
+    }
+
+    fn anonymous(at: [*]align(limits.page_bytes) u8, bytes: u64) error{NoMemory}!void {
+        region_file.map_anonymous_at(at, bytes) catch return error.NoMemory;
+    }
+
+    fn chunk_at(self: *const Recorder, chunk: u32) [*]align(limits.page_bytes) u8 {
+        return @alignCast(self.pool.base + @as(u64, chunk) * block_bytes);
+    }
+
+    /// Null: nothing is recorded any more.
+    fn take_blocks(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!?Place {
+        if (!self.is_recording) return null;
+        if (!self.has_room(count)) {
+            if (self.state.load(.acquire) == .ready) self.turn_over();
+            if (!self.has_room(count)) {
+                if (self.state.load(.acquire) == .failed) {
+                    self.stop(sqn, self.errno);
+                    return null;
+                }
+                self.want_next(count);
+                return error.NoMemory;
+            }
+        }
+        const current = &self.current.?;
+        const place: Place = .{ .file_no = current.file_no, .block = current.next_block };
+        current.next_block += count;
+        if (current.next_block >= current.block_count / 2) self.want_next(1);
+        return place;
+    }
+
+    fn has_room(self: *const Recorder, count: u32) bool {
+        const current = &self.current.?;
+        return count <= current.block_count - current.next_block;
+    }
+
+    fn want_next(self: *Recorder, count: u32) void {
+        if (self.state.load(.acquire) != .idle) return;
+        const usual: u32 = @intCast(self.o.file_bytes / block_bytes);
+        self.wanted_blocks = @max(usual, count + 1);
+        self.state.store(.wanted, .release);
+        self.ring();
+    }
+
+    fn turn_over(self: *Recorder) void {
+        self.old = self.current.?;
+        self.current = self.next;
+        self.serial += 1;
+        self.state.store(.turned, .release);
+        self.ring();
+    }
+
+    fn stop(self: *Recorder, sqn: u64, errno: u16) void {
+        assert(self.is_recording);
+        self.is_recording = false;
+        self.errno = errno;
+        self.stopped_sqn.store(sqn, .release);
+    }
+
+    pub fn ring(self: *Recorder) void {
+        _ = self.bell.fetchAdd(1, .release);
+        _ = linux.futex_3arg(&self.bell.raw, .{ .cmd = .WAKE, .private = true }, 1);
+    }
+
+    // ---------------------------------------------------------------- agent
+
+    /// Makes a file; its header is written last.
+    pub fn make_file(
+        self: *const Recorder,
+        folder: *const files.Folder,
+        file_no: u32,
+        block_count: u32,
+        text: *files.ErrorText,
+    ) files.Error!OpenFile {
+        const base_sqn = self.base_hint.load(.monotonic);
+        return create_file(&self.o, folder, file_no, block_count, base_sqn, text);
+    }
+};
+
+pub fn create_file(
+    o: *const Options,
+    folder: *const files.Folder,
+    file_no: u32,
+    block_count: u32,
+    base_sqn: u64,
+    text: *files.ErrorText,
+) files.Error!OpenFile {
+    assert(block_count > 1);
+    var buffer: [record_file.file_name_bytes]u8 = undefined;
+    const name = record_file.file_name(&buffer, file_no);
+    const file = try folder.create(name, @as(u64, block_count) * block_bytes, text);
+    errdefer {
+        folder.remove(name);
+        file.close();
+    }
+    const part: region_file.FilePart = .{ .fd = file.fd, .offset = 0, .bytes = block_bytes };
+    const head = region_file.map_files(&.{part}) catch {
+        text.set("no memory to map {s}{s}", .{ folder.path_text(), name });
+        return error.Shm;
+    };
+    const header: *FileHeader = @ptrCast(head.base);
+    var built: FileHeader = .{
+        .layout_hash = record_file.layout_hash,
+        .file_no = file_no,
+        .block_count = block_count,
+        .context_id = o.context_id,
+        .base_sqn = base_sqn,
+        .life = o.life,
+        .context_bytes = @intCast(o.context.len),
+        .context = @splat(0),
+        .pid = files.process_id(),
+    };
+    @memcpy(built.context[0..o.context.len], o.context);
+    built.check = built.check_now();
+    built.magic = 0;
+    header.* = built;
+    @atomicStore(u64, &header.magic, record_file.magic, .release);
+    return .{ .file = file, .file_no = file_no, .head = head, .block_count = block_count };
+}
