@@ -405,7 +405,8 @@ test("rules 3, 4: what createTransmitter and createReceiver refuse", async () =>
   context.createReceiver({ onMessage() {} });
   throwsCode(() => context.createReceiver({ onMessage() {} }), "STATE");
   throwsCode(() => context.setInitParam("replay_start_point", "1x"), "ARGUMENT");
-  throwsCode(() => context.setInitParam("replay_start_point", "1"), "UNSUPPORTED");
+  throwsCode(() => context.setInitParam("replay_point" as "replay_start_point", "1"), "ARGUMENT");
+  context.setInitParam("replay_start_point", "1");
   throwsCode(() => context.laneToken(0), "UNSUPPORTED");
   throwsCode(() => context.createTierSync(0, { onSyn() {} }), "UNSUPPORTED");
   await context.start();

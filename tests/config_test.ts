@@ -375,11 +375,8 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
-    RecordDir: "data",
-    RecordReplayStartPoint: 1,
     LatencyStatisticCount: 1,
     RecordSync: "commit",
-    RecordSegmentMBytes: 8,
     IsTotalOrder: 0,
     TierRmsLimitCount: 1,
     TierAsync: 1,
@@ -420,7 +417,7 @@ test("each key whose part is not built is named when it differs from its default
   }
 });
 
-test("a default that is written out is no use of a key, nor are both values of IsRecord", () => {
+test("a default that is written out is no use of a key, nor is what the record has", () => {
   const sample = change(simple(), {
     "Transports[0]": { UseSharedMemory: 0 },
     "Contexts[1]": {
@@ -437,9 +434,13 @@ test("a default that is written out is no use of a key, nor are both values of I
   });
   assert.deepEqual(resolveContext(load(sample), "b").unsupportedKeys, []);
   assert.equal(resolveContext(load(sample), "b").isRecord, false);
-  change(sample, { "Contexts[1]": { IsRecord: 1 } });
-  assert.deepEqual(resolveContext(load(sample), "b").unsupportedKeys, []);
-  assert.equal(resolveContext(load(sample), "b").isRecord, true);
+  const keys = { RecordDir: "data", RecordReplayStartPoint: 7, RecordSegmentMBytes: 8 };
+  change(sample, { "Contexts[1]": { IsRecord: 1, RecordSync: "interval", ...keys } });
+  const { unsupportedKeys, isRecord, record } = resolveContext(load(sample), "b");
+  assert.deepEqual(unsupportedKeys, []);
+  assert.equal(isRecord, true);
+  const wanted = { directory: "data", fileBytes: 8 << 20, sync: "interval", replayFrom: 7 };
+  assert.deepEqual(record, wanted);
 });
 
 test("a window is read in place where both UseSharedMemory and ShmContext say so", () => {

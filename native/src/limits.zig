@@ -96,6 +96,8 @@ pub const record_file_bytes_min: u64 = 8 << 20;
 pub const record_file_bytes_max: u64 = 2 << 30;
 /// Streams that a record may know; the sessions' own bound is the same.
 pub const record_streams_max: u32 = 1024;
+/// The next file is made when so much is left of the current one.
+pub const record_ahead_bytes: u64 = 64 << 20;
 /// Record files of one context.
 pub const record_files_max: u32 = 100_000;
 /// Early datagrams are not mapped from files: they get this part of the receive memory.

@@ -304,6 +304,14 @@ export const LOG_TEXTS = {
     zh: "角色回调 onRoleChanged 抛出异常: {error}",
     en: "onRoleChanged threw: {error}",
   },
+  // Of versions that had no record; numbers are for ever.
+  23005: {
+    name: "not_recorded",
+    level: "IMP",
+    args: [],
+    zh: "IsRecord 为 1, 但持久化功能尚未提供, 收到的消息不会写入磁盘",
+    en: "IsRecord is 1, but nothing is recorded yet: received messages are not written to disk",
+  },
   23006: {
     name: "context_started",
     level: "INFO",
@@ -348,6 +356,7 @@ export const LogKey = {
   HANDLER_REFUSED: 23002,
   HANDLER_STILL_REFUSING: 23003,
   ROLE_CALLBACK_THREW: 23004,
+  NOT_RECORDED: 23005,
   CONTEXT_STARTED: 23006,
   CONTEXT_STOPPED: 23007,
   LOGGER_FAILED: 23008,

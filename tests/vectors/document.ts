@@ -82,6 +82,7 @@ export function zigLayouts(text: string, numbers: Readonly<Record<string, number
     ["u16", { size: 2, align: 2 }],
     ["u32", { size: 4, align: 4 }],
     ["u64", { size: 8, align: 8 }],
+    ["f64", { size: 8, align: 8 }],
   ]);
   for (const [, name, bits] of text.matchAll(/^pub const (\w+) = packed struct\(u(\d+)\)/gm)) {
     const bytes = Number(bits) / 8;

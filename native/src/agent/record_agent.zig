@@ -76,7 +76,7 @@ pub const RecordAgent = struct {
         errdefer found.deinit();
         const kept = found.files_used();
         try repair(&found, &old);
-        const cut = try set_aside(&folder, &old, kept, text);
+        const cut = try set_aside(&folder, &old, kept, found.damage != null, text);
         const owner = old.take_owner(kept);
         errdefer if (owner) |file| file.close();
         const recorder_options: recorder_file.Options = .{
@@ -358,8 +358,8 @@ fn check_identity(
     o: *const Options,
     text: *files.ErrorText,
 ) files.Error!void {
-    if (all.len < @sizeOf(record_file.FileHeader)) return;
-    const header: *const record_file.FileHeader = @ptrCast(@alignCast(all.ptr));
+    if (all.len < @sizeOf(record_file.RecordFileHeader)) return;
+    const header: *const record_file.RecordFileHeader = @ptrCast(@alignCast(all.ptr));
     if (header.magic != record_file.magic or header.check != header.check_now()) return;
     if (header.version != record_file.version or header.layout_hash != record_file.layout_hash) {
         text.set("{s}{s} was written by another version of this library (version {d}, layout " ++
@@ -427,11 +427,13 @@ fn cut_entries(found: *const recovery.Found, old: *const OldFiles, file_no: u32)
     }
 }
 
-/// Files behind the end: removed where they hold nothing, else renamed, the last one first.
+/// Files behind the end: removed where they hold nothing, else renamed, the last one first. Without
+/// damage nothing is missing, so they hold nothing.
 fn set_aside(
     folder: *const files.Folder,
     old: *const OldFiles,
     kept: usize,
+    is_damaged: bool,
     text: *files.ErrorText,
 ) files.Error!u32 {
     var buffers: [2][record_file.file_name_bytes + 8]u8 = undefined;
@@ -441,7 +443,7 @@ fn set_aside(
         n -= 1;
         const name = record_file.file_name(&buffers[0], @intCast(n));
         const all = old.bytes.items[n];
-        if (is_unused(all)) {
+        if (!is_damaged or is_unused(all)) {
             folder.remove(name);
             continue;
         }

@@ -17,7 +17,7 @@ pub const magic: u64 = 0x3143_4552_204d_4352; // "RCM REC1"
 pub const version: u32 = 1;
 
 /// At the start of a file.
-pub const FileHeader = extern struct {
+pub const RecordFileHeader = extern struct {
     /// Written last: 0 means never finished.
     magic: u64 = magic,
     version: u32 = version,
@@ -43,18 +43,18 @@ pub const FileHeader = extern struct {
     /// Process that has it open.
     pid: u32,
 
-    pub fn check_now(self: *const FileHeader) u32 {
-        return ~crc32c.update(crc32c.initial, std.mem.asBytes(self)[0..@offsetOf(FileHeader, "check")]);
+    pub fn check_now(self: *const RecordFileHeader) u32 {
+        return ~crc32c.update(crc32c.initial, std.mem.asBytes(self)[0..@offsetOf(RecordFileHeader, "check")]);
     }
 
-    pub fn is_true(self: *const FileHeader, file_no: u32) bool {
+    pub fn is_true(self: *const RecordFileHeader, file_no: u32) bool {
         return self.magic == magic and self.version == version and
             self.layout_hash == layout_hash and self.check == self.check_now() and
             self.file_no == file_no and self.block_bytes == limits.record_block_bytes and
             self.context_bytes <= self.context.len;
     }
 
-    pub fn name(self: *const FileHeader) []const u8 {
+    pub fn name(self: *const RecordFileHeader) []const u8 {
         return self.context[0..self.context_bytes];
     }
 };
@@ -151,7 +151,7 @@ pub const file_name_bytes = 32;
 pub const layout_hash: u32 = blk: {
     @setEvalBranchQuota(20_000);
     var hash: u32 = 0x811c_9dc5;
-    for (.{ FileHeader, StreamEntry, BlockHeader, @import("record.zig").RecordHeader }) |T| {
+    for (.{ RecordFileHeader, StreamEntry, BlockHeader, @import("record.zig").RecordHeader }) |T| {
         const names = @typeInfo(T).@"struct".field_names;
         for (names) |field| {
             for (field) |byte| hash = (hash ^ byte) *% 0x0100_0193;
@@ -164,11 +164,11 @@ pub const layout_hash: u32 = blk: {
 
 comptime {
     const ok = std.debug.assert;
-    ok(@sizeOf(FileHeader) == 264);
+    ok(@sizeOf(RecordFileHeader) == 264);
     // `window/files.zig` names the owner of a file by the word that stands here.
-    ok(@offsetOf(FileHeader, "pid") == @offsetOf(layout.FileHeader, "pid"));
-    ok(@offsetOf(FileHeader, "check") == 256);
+    ok(@offsetOf(RecordFileHeader, "pid") == @offsetOf(layout.FileHeader, "pid"));
+    ok(@offsetOf(RecordFileHeader, "check") == 256);
     ok(@sizeOf(StreamEntry) == 256);
     ok(@sizeOf(BlockHeader) == limits.record_block_header_bytes);
-    ok(@sizeOf(FileHeader) <= table_offset);
+    ok(@sizeOf(RecordFileHeader) <= table_offset);
 }

@@ -17,10 +17,13 @@ const region_file = @import("../window/region.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
 const BlockHeader = record_file.BlockHeader;
-const FileHeader = record_file.FileHeader;
+const RecordFileHeader = record_file.RecordFileHeader;
 const StreamEntry = record_file.StreamEntry;
 const Place = record_file.Place;
 const block_bytes = limits.record_block_bytes;
+
+/// The next file is made when this is left of the current one.
+const ahead_blocks = limits.record_ahead_bytes / block_bytes;
 
 pub const never = std.math.maxInt(u64);
 
@@ -215,7 +218,7 @@ pub const Recorder = struct {
         const current = &self.current.?;
         const place: Place = .{ .file_no = current.file_no, .block = current.next_block };
         current.next_block += count;
-        if (current.next_block >= current.block_count / 2) self.want_next(1);
+        if (current.block_count - current.next_block < ahead_blocks) self.want_next(1);
         return place;
     }
 
@@ -288,8 +291,8 @@ pub fn create_file(
         text.set("no memory to map {s}{s}", .{ folder.path_text(), name });
         return error.Shm;
     };
-    const header: *FileHeader = @ptrCast(head.base);
-    var built: FileHeader = .{
+    const header: *RecordFileHeader = @ptrCast(head.base);
+    var built: RecordFileHeader = .{
         .layout_hash = record_file.layout_hash,
         .file_no = file_no,
         .block_count = block_count,

@@ -14,7 +14,7 @@ const record = @import("record.zig");
 const record_file = @import("record_file.zig");
 
 const RecordHeader = record.RecordHeader;
-const FileHeader = record_file.FileHeader;
+const RecordFileHeader = record_file.RecordFileHeader;
 const StreamEntry = record_file.StreamEntry;
 const BlockHeader = record_file.BlockHeader;
 const Place = record_file.Place;
@@ -125,7 +125,7 @@ const Scan = struct {
 
     fn read_table(self: *Scan, bytes: []align(8) const u8, file_no: u32) error{OutOfMemory}!void {
         const place: Place = .{ .file_no = file_no, .block = 0 };
-        const header = self.header_at(FileHeader, place, 0);
+        const header = self.header_at(RecordFileHeader, place, 0);
         if (header == null or !header.?.is_true(file_no)) self.found.damaged_heads += 1;
         for (0..record_file.entries_max) |i| {
             const offset = record_file.table_offset + i * @sizeOf(StreamEntry);

@@ -14,7 +14,7 @@ pub const nak_ranges_max = 56;
 /// Receivers that a sender keeps track of, unless the configuration names more.
 pub const peers_max = 256;
 /// Streams of one receiving context.
-pub const streams_max = base.record_streams_max;
+pub const streams_max = 1024;
 /// Challenges under way at a receiver.
 pub const pendings_max = 64;
 /// Frames to single receivers that wait to be sent.
@@ -84,6 +84,7 @@ comptime {
     assert(nak_retry_min_ns < nak_retry_max_ns);
     assert(std.math.isPowerOfTwo(notices_max));
     assert(repair_burst_bytes >= gso_bytes_max);
+    assert(streams_max == base.record_streams_max);
     assert(confirming_hold_ns > syn_waiting_max_ns);
     assert(first_number_max == 1 << 52);
     assert(numbers_ahead_min == base.node_count_max);

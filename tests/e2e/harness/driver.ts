@@ -144,6 +144,8 @@ export interface NodeOptions {
   readonly host?: Host;
   /** It gets a `/dev/shm` of its own, of this size; needs what `{ network: true }` needs. */
   readonly shmMBytes?: number;
+  /** The same of a folder: a disk of its own. */
+  readonly disk?: { readonly folder: string; readonly mBytes: number };
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -274,10 +276,11 @@ function findBun(folder: string): string | null {
 }
 
 async function startNode(runtime: Runtime, options: NodeOptions, folder: string): Promise<Node> {
-  const { host, env, shmMBytes } = options;
+  const { host, env, shmMBytes, disk } = options;
   const enter = host === undefined ? [] : ["ip", "netns", "exec", host.namespace];
-  if (shmMBytes !== undefined) {
-    const mount = `mount -t tmpfs -o size=${shmMBytes}m rcm-e2e /dev/shm && exec "$@"`;
+  const small = shmMBytes === undefined ? disk : { folder: "/dev/shm", mBytes: shmMBytes };
+  if (small !== undefined) {
+    const mount = `mount -t tmpfs -o size=${small.mBytes}m rcm-e2e "${small.folder}" && exec "$@"`;
     enter.push("unshare", "--mount", "sh", "-c", mount, "sh");
   }
   const [program = "", ...args] = [...enter, ...programOf(runtime), nodeFile];
