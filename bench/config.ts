@@ -68,6 +68,7 @@ export function nativeText(
   config: RcmConfigInput,
   context: string,
   prefix: string,
+  workDir: string,
   injection: Injection = NO_INJECTION,
 ): string {
   const plan = resolveContext(loadConfig(config), context);
@@ -78,5 +79,7 @@ export function nativeText(
     txArg: 0,
     repairFd: -1,
   }));
-  return startText(plan, prefix, deliver, chosen, injection);
+  const { replayFrom } = plan.record;
+  const record = plan.isRecord && deliver !== "none" ? { directory: workDir, replayFrom } : null;
+  return startText(plan, prefix, deliver, chosen, injection, record);
 }

@@ -74,7 +74,7 @@ it("every row has a configuration that can be read, and one program that measure
     const config = configOf(wiring);
     assert.equal(programs.filter(({ measures }) => measures === true).length, 1, id);
     for (const { context } of programs) {
-      const text = nativeText(config, context, "x-");
+      const text = nativeText(config, context, "x-", "/nowhere");
       assert.equal((JSON.parse(text) as { name: string }).name, context);
     }
     for (const runner of Object.keys(targets)) {

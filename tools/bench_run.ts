@@ -146,7 +146,7 @@ const benchProgram = `${nativeRoot}/out/bench`;
 
 /** Runs one of the yardsticks. */
 export async function runTask(stage: Stage, task: Task): Promise<Answer> {
-  const text = JSON.stringify({ ...task, cores: stage.cores });
+  const text = JSON.stringify({ ...task, cores: stage.cores, folder: stage.folder });
   return await answerOf(spawn(stage, null, [benchProgram, text]));
 }
 
@@ -164,6 +164,7 @@ export async function runPrograms(
   const configPath = `${stage.folder}/${started}.json`;
   await Deno.writeTextFile(configPath, JSON.stringify(config));
   const children: Child[] = [];
+  await Deno.mkdir(workDirOf(stage));
   try {
     let measuring: Child | null = null;
     for (const program of row.programs) {
@@ -192,8 +193,12 @@ export async function runPrograms(
       children.flatMap((child) => [child.process.status, child.output, child.error]),
     );
     await removeIfThere(`/dev/shm/rcm-bench-${Deno.pid}`);
+    await removeIfThere(workDirOf(stage));
   }
 }
+
+/** Of the programs started last: their logs and records. */
+const workDirOf = (stage: Stage) => `${stage.folder}/work-${started}`;
 
 async function nativeCommand(stage: Stage, row: Row, program: Program, prefix: string) {
   const path = `${stage.folder}/${started}-${program.context}.txt`;
@@ -204,7 +209,7 @@ async function nativeCommand(stage: Stage, row: Row, program: Program, prefix: s
     : config;
   await Deno.writeTextFile(
     path,
-    nativeText(inline, program.context, prefix, parseInjection(program.inject)),
+    nativeText(inline, program.context, prefix, workDirOf(stage), parseInjection(program.inject)),
   );
   const core = program.core === undefined ? 0 : stage.cores[program.core];
   const job = { ...program.job, start: path, core };
@@ -224,7 +229,7 @@ function scriptCommand(
     context: program.context,
     prefix,
     delivery: program.delivery ?? "poll",
-    workDir: stage.folder,
+    workDir: workDirOf(stage),
   });
   const worker = `${projectRoot}/bench/worker.ts`;
   return runner === "deno"

@@ -8,6 +8,7 @@ const machine = @import("machine.zig");
 const ring = @import("ring.zig");
 const raw_udp = @import("raw_udp.zig");
 const copy = @import("copy.zig");
+const mapped_file = @import("mapped_file.zig");
 const ours = @import("ours.zig");
 const Histogram = @import("histogram.zig").Histogram;
 
@@ -20,6 +21,8 @@ const Task = struct {
     bytes: u32 = 140,
     receivers: u32 = 1,
     everyNs: u64 = 0,
+    /// Where files on disk go.
+    folder: []const u8 = "",
     job: ?ours.Job = null,
 };
 
@@ -31,6 +34,7 @@ const Work = enum {
     unicast_ping_pong,
     flood,
     copy,
+    mapped_file,
     ours,
 };
 
@@ -76,6 +80,12 @@ fn measure(task: *const Task, out: *std.Io.Writer, histogram: *Histogram) !void 
             return out.print("{{\"kind\":\"copy\",\"bytes\":{d},\"coldNs\":{d},\"warmNs\":{d}," ++
                 "\"readNs\":{d}}}\n", .{ task.bytes, c.cold_ns, c.warm_ns, c.read_ns });
         },
+        .mapped_file => return rate(out, task.count, mapped_file.write_ns(.{
+            .core = task.cores[1],
+            .folder = task.folder,
+            .count = task.count,
+            .bytes = task.bytes,
+        })),
         .ring_ping_pong => ring.ping_pong(task.cores, task.warm, task.count, histogram),
         .multicast_ping_pong, .unicast_ping_pong => raw_udp.ping_pong(.{
             .kind = if (task.work == .multicast_ping_pong) .multicast else .unicast,

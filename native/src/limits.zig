@@ -86,8 +86,8 @@ pub const receive_bytes_max: u64 = region_bytes_max;
 
 // ---- record files (guide 8.4)
 
-/// Record files are laid out in blocks of this size, and the receive log's chunks are as large while
-/// it is recorded: a block is mapped where its chunk lies.
+/// Record files are laid out in blocks of this size, and the receive log's chunks are as large
+/// while it is recorded: a block is mapped where its chunk lies.
 pub const record_block_bytes: u32 = 512 * 1024;
 /// In front of the records of a block.
 pub const record_block_header_bytes: u32 = 64;

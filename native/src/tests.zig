@@ -18,7 +18,7 @@ test {
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
-    _ = @import("order/log.zig");
+    _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
     _ = @import("repair/loss_detector.zig");

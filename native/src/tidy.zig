@@ -24,8 +24,13 @@ const programs = [_][]const u8{ "abi_gen.zig", "fuzz.zig", "sim.zig", "tests.zig
 
 /// Folders of the protocol: state machines that get time and datagrams as arguments.
 const pure_folders = [_][]const u8{ "order/", "repair/", "session/", "tier/", "window/", "wire/" };
-/// What opens and maps the files of the windows, although it lies in such a folder.
-const impure_files = [_][]const u8{ "window/files.zig", "window/region.zig" };
+/// What opens and maps the files of windows and record, although it lies in such a folder.
+const impure_files = [_][]const u8{
+    "order/recorder.zig",
+    "order/replay.zig",
+    "window/files.zig",
+    "window/region.zig",
+};
 
 const Ban = struct {
     /// Consecutive tokens.

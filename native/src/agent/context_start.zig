@@ -530,8 +530,8 @@ fn restore_streams(
     for (record.found.streams.items) |*known| {
         const e = &known.entry;
         if (rx.receiver.restore(e, known.next_msg, known.has_messages)) continue;
-        failure.set("the record in {s} has messages of topic {s}, partition {d} (transport {d}), " ++
-            "which context {s} does not receive: add it to RxTopics, or move the record away", .{
+        failure.set("the record in {s} has messages of topic {s}, partition {d} (transport " ++
+            "{d}), which context {s} does not receive: add it to RxTopics, or move it away", .{
             record.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
             e.transport,               self.o().name,
         });

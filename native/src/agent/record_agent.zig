@@ -364,8 +364,8 @@ fn check_identity(
     if (header.version != record_file.version or header.layout_hash != record_file.layout_hash) {
         text.set("{s}{s} was written by another version of this library (version {d}, layout " ++
             "{x}; this one has {d}, {x}): move the folder away", .{
-            folder.path_text(),   name,                header.version,
-            header.layout_hash,   record_file.version, record_file.layout_hash,
+            folder.path_text(), name,                header.version,
+            header.layout_hash, record_file.version, record_file.layout_hash,
         });
         return error.Shm;
     }
@@ -406,7 +406,8 @@ fn cut_blocks(found: *const recovery.Found, old: *const OldFiles, file_no: u32, 
     for (1..used) |block| {
         const place: record_file.Place = .{ .file_no = file_no, .block = @intCast(block) };
         if (place.offset() + zeros.len > all.len) return;
-        const header: *const record_file.BlockHeader = @ptrCast(@alignCast(all.ptr + place.offset()));
+        const at = all.ptr + place.offset();
+        const header: *const record_file.BlockHeader = @ptrCast(@alignCast(at));
         if (!header.is_true(file_no, place.block)) continue;
         if (header.kind != @backingInt(record_file.BlockKind.segment)) continue;
         if (header.base_sqn < found.next_sqn) continue;
@@ -436,7 +437,7 @@ fn set_aside(
     is_damaged: bool,
     text: *files.ErrorText,
 ) files.Error!u32 {
-    var buffers: [2][record_file.file_name_bytes + 8]u8 = undefined;
+    var buffers: [2][record_file.file_name_bytes]u8 = undefined;
     var n = old.opened.items.len;
     var count: u32 = 0;
     while (n > kept) {
@@ -447,8 +448,7 @@ fn set_aside(
             folder.remove(name);
             continue;
         }
-        const aside = std.fmt.bufPrint(&buffers[1], "{s}.cut", .{name}) catch unreachable;
-        try folder.rename(name, aside, text);
+        try folder.rename(name, record_file.file_name_aside(&buffers[1], @intCast(n)), text);
         count += 1;
     }
     return count;

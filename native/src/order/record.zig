@@ -2,9 +2,9 @@
 //! one.
 //!
 //! A record is its header with the payload directly behind it, at a multiple of 8. The same bytes
-//! are used in memory and in record files (`record_file.zig`): names, topic and arguments of a stream stand
-//! once in a stream table, epoch and base sqn once a segment, so that a record costs 40 bytes over
-//! its payload.
+//! are used in memory and in record files (`record_file.zig`): names, topic and arguments of a
+//! stream stand once in a stream table, epoch and base sqn once a segment, so that a record costs
+//! 40 bytes over its payload.
 //!
 //! In a segment records follow each other at multiples of 8. A header whose `length` is one of the
 //! two marks below is not a record of its own:

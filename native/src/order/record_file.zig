@@ -44,7 +44,8 @@ pub const RecordFileHeader = extern struct {
     pid: u32,
 
     pub fn check_now(self: *const RecordFileHeader) u32 {
-        return ~crc32c.update(crc32c.initial, std.mem.asBytes(self)[0..@offsetOf(RecordFileHeader, "check")]);
+        const checked = std.mem.asBytes(self)[0..@offsetOf(RecordFileHeader, "check")];
+        return ~crc32c.update(crc32c.initial, checked);
     }
 
     pub fn is_true(self: *const RecordFileHeader, file_no: u32) bool {
@@ -115,7 +116,8 @@ pub const BlockHeader = extern struct {
     check: u32 = 0,
 
     pub fn check_now(self: *const BlockHeader) u32 {
-        return ~crc32c.update(crc32c.initial, std.mem.asBytes(self)[0..@offsetOf(BlockHeader, "check")]);
+        const checked = std.mem.asBytes(self)[0..@offsetOf(BlockHeader, "check")];
+        return ~crc32c.update(crc32c.initial, checked);
     }
 
     pub fn is_true(self: *const BlockHeader, file_no: u32, block: u32) bool {
@@ -141,11 +143,25 @@ pub const Place = packed struct(u64) {
 pub const table_offset: u32 = limits.page_bytes;
 pub const entries_max: u32 = (limits.record_block_bytes - table_offset) / @sizeOf(StreamEntry);
 
-/// `rcm_sqn_data_<n>.dat`
-pub fn file_name(buffer: []u8, file_no: u32) []const u8 {
-    return std.fmt.bufPrint(buffer, "rcm_sqn_data_{d}.dat", .{file_no}) catch unreachable;
-}
 pub const file_name_bytes = 32;
+
+/// `rcm_sqn_data_<n>.dat`
+pub fn file_name(buffer: *[file_name_bytes]u8, file_no: u32) []const u8 {
+    return name_of(buffer, file_no, ".dat");
+}
+
+/// `rcm_sqn_data_<n>.dat.cut`
+pub fn file_name_aside(buffer: *[file_name_bytes]u8, file_no: u32) []const u8 {
+    return name_of(buffer, file_no, ".dat.cut");
+}
+
+fn name_of(buffer: *[file_name_bytes]u8, file_no: u32, comptime end: []const u8) []const u8 {
+    var writer: std.Io.Writer = .fixed(buffer);
+    const longest = "rcm_sqn_data_4294967295" ++ end;
+    comptime std.debug.assert(longest.len <= file_name_bytes);
+    writer.print("rcm_sqn_data_{d}" ++ end, .{file_no}) catch {}; // Never: it fits.
+    return buffer[0..writer.end];
+}
 
 /// Changes with every change of a layout here.
 pub const layout_hash: u32 = blk: {

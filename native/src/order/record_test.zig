@@ -75,7 +75,8 @@ const Life = struct {
         self.log = try .init(gpa, &self.pool, self.agent.first_sqn());
         self.log.record_with(&self.agent.recorder);
         for (self.agent.recorder.stream_count..3) |id| {
-            var entry = std.mem.zeroInit(record_file.StreamEntry, .{ .id = @as(u32, @intCast(id)) });
+            var entry = std.mem.zeroes(record_file.StreamEntry);
+            entry.id = @intCast(id);
             entry.connection = 100 + id;
             self.agent.recorder.set_stream(entry);
         }
@@ -140,31 +141,30 @@ const Life = struct {
     }
 };
 
-fn folder_name(buffer: []u8, what: []const u8) []const u8 {
-    return std.fmt.bufPrint(buffer, "rcmtest_{s}_{d}", .{ what, files.process_id() }) catch unreachable;
+fn folder_name(buffer: []u8, what: []const u8) ![]const u8 {
+    return std.fmt.bufPrint(buffer, "rcmtest_{s}_{d}", .{ what, files.process_id() });
 }
 
 fn remove_folder(name: []const u8) void {
     var text: files.ErrorText = .{};
     const folder = files.Folder.open("/dev/shm/", name, &text) catch return;
     defer folder.close();
-    var buffers: [2][64]u8 = undefined;
+    var buffer: [record_file.file_name_bytes]u8 = undefined;
     for (0..100) |n| {
-        const file = record_file.file_name(&buffers[0], @intCast(n));
-        folder.remove(file);
-        folder.remove(std.fmt.bufPrint(&buffers[1], "{s}.cut", .{file}) catch unreachable);
+        folder.remove(record_file.file_name(&buffer, @intCast(n)));
+        folder.remove(record_file.file_name_aside(&buffer, @intCast(n)));
     }
-    const path = std.fmt.bufPrintSentinel(&buffers[0], "/dev/shm/{s}", .{name}, 0) catch unreachable;
-    _ = linux.rmdir(path);
+    var path: [128]u8 = undefined;
+    const text_z = std.fmt.bufPrintSentinel(&path, "/dev/shm/{s}", .{name}, 0) catch return;
+    _ = linux.rmdir(text_z);
 }
 
 test "a restart delivers the same again and goes on, however the process ended" {
     var buffer: [64]u8 = undefined;
-    const name = folder_name(&buffer, "record");
+    const name = try folder_name(&buffer, "record");
     remove_folder(name);
     defer remove_folder(name);
     var text: files.ErrorText = .{};
-    errdefer std.debug.print("{s}\n", .{text.text()});
     var total: u64 = 0;
     for (0..6) |life_no| {
         var life: Life = undefined;
@@ -207,7 +207,7 @@ const Copy = struct {
     fn make(count: u64) !Copy {
         const gpa = testing.allocator;
         var buffer: [64]u8 = undefined;
-        const name = folder_name(&buffer, "copy");
+        const name = try folder_name(&buffer, "copy");
         remove_folder(name);
         defer remove_folder(name);
         var text: files.ErrorText = .{};
@@ -299,7 +299,6 @@ test "a record that is cut at any byte has exactly the records in front of it" {
                 if (!std.mem.allEqual(u8, copy.bytes[span[0]..length], 0)) is_torn = true;
             }
         }
-        errdefer std.debug.print("cut at {d}\n", .{length});
         try testing.expectEqual(expected, found.next_sqn);
         try testing.expectEqual(is_torn, found.damage != null);
     }
@@ -326,7 +325,6 @@ test "a bit that is flipped anywhere is found, and costs nothing in front of it"
         var found = try recovery.scan(testing.allocator, &.{copy.bytes});
         defer found.deinit();
         const expected = copy.prefix_without(at);
-        errdefer std.debug.print("bit {x} at {d}\n", .{ bit, at });
         try testing.expectEqual(expected, found.next_sqn);
         if (expected < count) try testing.expect(found.damage != null);
     }

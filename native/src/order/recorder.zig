@@ -1,6 +1,6 @@
-//! Writes the ordered log into record files: the log's chunks are blocks of files, mapped where they
-//! lie, so that what is in the log is in the files, whatever happens to the process. Nothing is
-//! copied for that, and nothing waits for a disk: the kernel writes back.
+//! Writes the ordered log into record files: the log's chunks are blocks of files, mapped where
+//! they lie, so that what is in the log is in the files, whatever happens to the process. Nothing
+//! is copied for that, and nothing waits for a disk: the kernel writes back.
 //!
 //! The appender takes blocks from the current file. The next file is made by somebody else
 //! (`agent/record_agent.zig`), long before it is needed; where it is not there yet the appender has
@@ -178,6 +178,7 @@ pub const Recorder = struct {
             try anonymous(at, bytes);
             return null;
         };
+        region_file.write_only(at, bytes);
         const header: *BlockHeader = @ptrCast(at);
         assert(header.is_unused());
         var built: BlockHeader = .{

@@ -9,6 +9,7 @@ const seal = @import("../wire/seal.zig");
 const limits = @import("limits.zig");
 const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
+const Notices = @import("notices.zig").Notices;
 const number = @import("notices.zig").number;
 const stream_file = @import("stream.zig");
 const Receiver = @import("receiver.zig").Receiver;
@@ -193,8 +194,8 @@ fn activate(
         p.used = false;
         return;
     };
-    const shared = &self.shared;
     const is_new = s.connection != p.connection;
+    const shared = &self.shared;
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
         if (!mutant.on(.mixed_connections)) s.let_go(shared);
@@ -221,7 +222,7 @@ fn activate(
     s.last_ack_ns = now_ns;
     s.ack_now = true;
     s.phase = .started;
-    if (is_new) if (shared.log.recorder) |recorder| recorder.set_stream(entry_of(s));
+    if (is_new) if (shared.log.recorder) |r| r.set_stream(entry_of(s));
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
     s.confirmed = c.announced;
@@ -237,10 +238,8 @@ fn activate(
             0,
         },
     });
-    self.notices.event(.new_transmitter, .{
-        .transport = p.key.transport,
-        .name = s.name_slice(),
-    });
+    const who: Notices.Args = .{ .transport = p.key.transport, .name = s.name_slice() };
+    self.notices.event(.new_transmitter, who);
     p.used = false;
     self.dirty = true;
     self.deadline_ns = now_ns;

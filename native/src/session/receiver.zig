@@ -219,8 +219,9 @@ pub const Receiver = struct {
         return null;
     }
 
-    /// Before anything is received: a stream that an earlier process recorded goes on behind its last
-    /// message. Streams come in the order of their ids. False: its transport is not received here.
+    /// Before anything is received: a stream that an earlier process recorded goes on behind its
+    /// last message. Streams come in the order of their ids. False: its transport is not received
+    /// here.
     pub fn restore(
         self: *Receiver,
         entry: *const StreamEntry,

@@ -217,7 +217,9 @@ pub const ShmSource = struct {
         s.tail = no + 1;
         self.tail = no + 1;
         const is_copied = r.shared.log.recorder != null;
-        if (is_copied or mutant.on(.ack_taken)) @atomicStore(u64, &self.slot.consumed, no + 1, .release);
+        if (is_copied or mutant.on(.ack_taken)) {
+            @atomicStore(u64, &self.slot.consumed, no + 1, .release);
+        }
         return true;
     }
 

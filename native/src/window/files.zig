@@ -371,13 +371,14 @@ pub const Folder = struct {
             switch (linux.errno(linux.fallocate(file.fd, 0, @intCast(at), @intCast(step)))) {
                 .SUCCESS => at += step,
                 .INTR => {},
-                .NOSPC, .DQUOT => {
+                .NOSPC, .DQUOT => |e| {
                     // Given back first, so that what is told as available is what there would be.
                     _ = linux.ftruncate(file.fd, 0);
                     text.set("no room for {s}{s}: {d} bytes needed, {d} available: lower " ++
                         "MaxMemoryAllowedMBytes, remove what is not used there, or enlarge it", .{
                         self.path_text(), name, file.bytes, available_bytes(file.fd),
                     });
+                    text.errno = @backingInt(e);
                     return error.Shm;
                 },
                 else => |e| return self.refuse(e, "cannot reserve space for", name, text),

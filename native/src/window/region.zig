@@ -90,6 +90,13 @@ pub fn map_file_at(
     return map_at(at, bytes, read_write, flags, fd, offset);
 }
 
+/// What is mapped here from a file is written for the first time: nothing is read ahead. Where the
+/// kernel reads ahead it makes large folios, and with each page that is written for the first time
+/// ext4 goes through all of the folio.
+pub fn write_only(at: [*]align(limits.page_bytes) u8, bytes: u64) void {
+    _ = linux.madvise(at, bytes, linux.MADV.RANDOM);
+}
+
 /// Lays zeros of this process over memory of a region.
 pub fn map_anonymous_at(at: [*]align(limits.page_bytes) u8, bytes: u64) MapError!void {
     return map_at(at, bytes, read_write, anonymous_flags(true), -1, 0);
