@@ -190,7 +190,9 @@ pub const ShmSource = struct {
         const in_bounds = offset >= base_limits.message_header_bytes and
             offset <= w.arena_bytes and node.length <= w.arena_bytes - offset and
             node.length <= base_limits.message_bytes_max;
-        if (node.flags & layout.flag_lost != 0 or !in_bounds) {
+        const is_copied = r.shared.log.recorder != null;
+        const fits = !is_copied or node.length <= r.shared.log.payload_bytes_max();
+        if (node.flags & layout.flag_lost != 0 or !in_bounds or !fits) {
             s.lose(&r.shared, no + 1);
             r.dirty = true;
             return true;
@@ -216,7 +218,6 @@ pub const ShmSource = struct {
         s.next = .{ .msg = no + 1 };
         s.tail = no + 1;
         self.tail = no + 1;
-        const is_copied = r.shared.log.recorder != null;
         if (is_copied or mutant.on(.ack_taken)) {
             @atomicStore(u64, &self.slot.consumed, no + 1, .release);
         }
@@ -235,7 +236,6 @@ pub const ShmSource = struct {
         if (r.shared.log.recorder != null) {
             const offset = @as(u64, node.offset8) * base_limits.payload_alignment;
             const payload = w.arena[offset..][0..node.length];
-            if (payload.len > r.shared.log.payload_bytes_max()) return false;
             _ = r.shared.log.append(meta, payload) catch return false;
             return true;
         }
