@@ -152,3 +152,51 @@ e2e("a full disk stops the recording, not delivery; the next start goes on there
   await rx.close();
   await senders.close();
 }, { network: true });
+
+e2e(
+  "what comes through shared memory is recorded too, and the sender's memory is free",
+  async (bed) => {
+    const c = bed.config({
+      transports: [{ Topic: "a", UseSharedMemory: 1 }],
+      contexts: [
+        { Name: "tx1", TxTopics: [{ Name: "a" }] },
+        {
+          Name: "rx",
+          IsRecord: 1,
+          RecordDir: join(bed.folder, "record"),
+          RecordSegmentMBytes: 8,
+          ShmContext: ["tx1"],
+          RxTopics: [{ Name: "a" }],
+        },
+      ],
+    });
+    const tx = await bed.node("bun", c);
+    await tx.sender("tx1", { topics: ["a"] });
+    const run = { context: "tx1", topic: "a", seed: 90, sizes } as const;
+    let before: string[] = [];
+    for (let life = 0; life < 4; life += 1) {
+      const rx = await bed.node(runtimes[life % 2]!, c);
+      await rx.receiver("rx");
+      await rx.received("rx", before.length);
+      const wait = { context: "tx1", topic: "a", receivers: 1, timeoutMs: LIMIT_MS };
+      assert.equal(await tx.call("connected", wait), true);
+      await tx.call("send", { ...run, first: life * 500, count: 500 });
+      await rx.received("rx", (life + 1) * 500);
+      const now = await content(rx);
+      assertBegins(now, before, `life ${life}`);
+      before = now;
+      await rx.check("rx", [{
+        from: "tx1",
+        topic: "a",
+        partition: 1,
+        runs: [{ seed: 90, sizes, count: (life + 1) * 500 }],
+      }]);
+      assert.equal(
+        await tx.call("flush", { context: "tx1", topic: "a", timeoutMs: LIMIT_MS }),
+        true,
+      );
+      await rx.kill();
+    }
+    await tx.close();
+  },
+);
