@@ -320,6 +320,17 @@ pub fn has_pins(w: *const Window) bool {
     return false;
 }
 
+/// A receiver reads the window in place, and stands below what was reclaimed.
+pub fn has_laggard(c: *Cluster, w: *const Window) bool {
+    if (w.shm == null) return false;
+    for (c.receivers) |node| {
+        if (!node.alive or !is_read(node, w) or node.in_place.mapped[w.index] != w.files) continue;
+        const at = position(c, node, w) orelse continue;
+        if (at < w.window.reclaimed()) return true;
+    }
+    return false;
+}
+
 // -------------------------------------------------------------------- steps
 
 /// Frames of receivers. The work count.
@@ -496,21 +507,34 @@ pub fn end_cuts() void {
 
 fn come_between(point: cut.Point) void {
     const c = active.?;
-    if (stores.is_dead() or c.is_between or !c.dice.chance(c.scenario.in_place.cut_ppm)) return;
+    if (stores.is_dead() or c.is_between) return;
+    const is_aimed = point == .node and stands_behind(c);
+    const ppm = c.scenario.in_place.cut_ppm;
+    if (!c.dice.chance(if (is_aimed) @max(ppm, aimed_ppm) else ppm)) return;
     c.is_between = true;
     defer c.is_between = false;
     c.totals.cuts += 1;
     c.note(@backingInt(point));
     switch (point) {
-        .claim, .node => for (c.windows[0..c.window_count]) |w| sender_acts(c, w),
+        .claim, .node => for (c.windows[0..c.window_count]) |w| sender_acts(c, w, is_aimed),
         .release, .tag => for (c.receivers) |node| receiver_acts(c, node),
     }
 }
 
-fn sender_acts(c: *Cluster, w: *Window) void {
+/// How often a sender comes in between where its next messages take the very node that is read.
+const aimed_ppm = 500_000;
+
+/// A receiver reads what its sender has given up without it: the node may become another number's.
+fn stands_behind(c: *Cluster) bool {
+    for (c.windows[0..c.window_count]) |w| if (w.has_laggard) return true;
+    return false;
+}
+
+fn sender_acts(c: *Cluster, w: *Window, is_aimed: bool) void {
     const node = w.node;
     const sender = w.sender orelse return;
-    if (c.now_ns < node.paused_until_ns or sender.phase != .started or c.dice.coin()) return;
+    if (c.now_ns < node.paused_until_ns or sender.phase != .started) return;
+    if (!is_aimed and c.dice.coin()) return;
     const local_ns = node.clock.local(c.now_ns);
     watch_sender.before_sender(c, w);
     sender.send_flag = w.send_flag;
@@ -520,7 +544,8 @@ fn sender_acts(c: *Cluster, w: *Window) void {
     for (0..c.dice.below(4)) |_| _ = SenderNode.make_room(w, local_ns);
     watch_sender.after_sender(c, w);
     if (w.stopping_until_ns != 0) return;
-    for (0..c.dice.below(w.window.capacity)) |_| {
+    const count = if (is_aimed) w.window.capacity else c.dice.below(w.window.capacity);
+    for (0..count) |_| {
         if (w.left == 0 or node.publish(w, c.now_ns) != .sent) break;
         c.totals.published += 1;
     }

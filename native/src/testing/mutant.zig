@@ -114,6 +114,8 @@ pub const Mutant = enum {
     dead_keeps_pins,
     /// The death of a receiver is noticed by its silence only.
     dead_unnoticed,
+    /// A node that was overwritten while it was read counts.
+    tag_unchecked,
     /// A node keeps its old tag while its fields become another number's.
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.

@@ -101,6 +101,7 @@ fn first_seed(mutant: Mutant) u64 {
         .first_processed,
         .dead_keeps_pins,
         .dead_unnoticed,
+        .tag_unchecked,
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,

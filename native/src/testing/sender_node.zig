@@ -109,6 +109,8 @@ pub const Window = struct {
     /// held; 0: none.
     acked_before: u64 = 0,
     held_before: [receivers_max]u64 = @splat(0),
+    /// A receiver still reads below what was reclaimed.
+    has_laggard: bool = false,
     /// The lives of receivers that have answered in this handshake, in memory.
     answered_by: [receivers_max]u64 = @splat(0),
     shm: ?*ShmPeers = null,

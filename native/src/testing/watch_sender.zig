@@ -76,6 +76,7 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
     const reclaimed = w.window.reclaimed();
     const freed = reclaimed != w.reclaimed_seen;
     w.reclaimed_seen = reclaimed;
+    w.has_laggard = in_place.has_laggard(c, w);
     for (c.receivers) |node| {
         const peer: ?*peers_file.Peer = sender.peers.find(node.id);
         const is_known = peer != null and node.alive and
