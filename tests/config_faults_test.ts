@@ -159,7 +159,11 @@ test("a context needs a Name, and an Ip unless it has to do with shared memory o
   ]);
   const mixed = simple();
   mixed.Rcm.Transports.push({ Id: 2, Topic: "s", UseSharedMemory: 1 });
-  change(mixed, { "Contexts[1]": { Ip: undefined, RxTopics: [{ Name: "s" }, { Name: "t" }] } });
+  const RxTopics = [{ Name: "s" }, { Name: "t" }];
+  change(mixed, {
+    "Contexts[0]": { TxTopics: RxTopics },
+    "Contexts[1]": { Ip: undefined, RxTopics, ShmContext: "a" },
+  });
   assert.deepEqual(faultsOf(mixed), [
     "Rcm.Contexts[1].Ip (b): expected the address or network of an interface, found nothing",
   ]);
@@ -384,6 +388,32 @@ test("ShmContext names contexts", () => {
   ]);
 });
 
+test("what has no address is received from a context of ShmContext", () => {
+  const shared = () => {
+    const sample = simple();
+    sample.Rcm.Transports = [{ Id: 1, Topic: "t", UseSharedMemory: 1 }];
+    sample.Rcm.Contexts.push({ Name: "c", Id: 3, Ip: "127.0.0.1" });
+    return sample;
+  };
+  const sender = "a context that sends t.1, because that has no Addr";
+  assert.deepEqual(faultsOf(shared()), [
+    `Rcm.Contexts[1].ShmContext (b): expected ${sender}, found nothing`,
+  ]);
+  assert.deepEqual(of(shared(), { "Contexts[1]": { ShmContext: ["c", "b"] } }), [
+    `Rcm.Contexts[1].ShmContext (b): expected ${sender}, found "c", "b"`,
+  ]);
+  assert.deepEqual(of(shared(), { "Contexts[1]": { ShmContext: ["c", "a"] } }), []);
+  // One fault at a time: what is not known is not a second one.
+  assert.deepEqual(of(shared(), { "Contexts[1]": { ShmContext: "aa" } }), [
+    'Rcm.Contexts[1].ShmContext (b): expected a context\'s name, found "aa"; did you mean "a"?',
+  ]);
+  const addressed = shared();
+  addressed.Rcm.Transports = [
+    { Id: 1, Topic: "t", UseSharedMemory: 1, Addr: "239.0.0.1", Port: 30000 },
+  ];
+  assert.deepEqual(faultsOf(addressed), []);
+});
+
 // Tiers
 
 test("a single node has no tier and observes nobody", () => {
@@ -408,8 +438,8 @@ test("a member of a tier needs name, group and port of it, and total order", () 
   const shared = tier();
   shared.Rcm.Transports = [{ Id: 1, Topic: "t", UseSharedMemory: 1 }];
   change(shared, {
-    "Contexts[1]": { Ip: undefined },
-    "Contexts[2]": { Ip: undefined, SyncIp: "10.0.0.1" },
+    "Contexts[1]": { Ip: undefined, ShmContext: "a" },
+    "Contexts[2]": { Ip: undefined, ShmContext: "a", SyncIp: "10.0.0.1" },
   });
   assert.deepEqual(faultsOf(shared), [
     "Rcm.Contexts[1].SyncIp (m1): expected an interface for the tier, because IsSingleton is 0, " +

@@ -468,6 +468,7 @@ test("shared memory only: neither Addr and Port, nor Ip", () => {
   const sample = simple();
   sample.Rcm.Transports = [{ Id: 1, Topic: "t", UseSharedMemory: 1 }];
   for (const context of sample.Rcm.Contexts) delete context["Ip"];
+  change(sample, { "Contexts[1]": { ShmContext: "a" } });
   const { context, tx } = resolveContext(load(sample), "a");
   assert.equal(context.ip, "");
   assert.deepEqual([tx[0]?.partitions[0]?.addrs, tx[0]?.partitions[0]?.port], [[], 0]);

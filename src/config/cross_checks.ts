@@ -12,6 +12,7 @@ export function checkAcross(model: Model, faults: Faults): void {
   for (const transport of model.transports) checkTransport(transport, faults);
   const names = new Set(model.nodes.map((node) => node.name).filter((name) => name !== ""));
   for (const node of model.nodes) checkNode(node, names, faults);
+  for (const node of model.nodes) checkOrigins(node, model.nodes, faults);
   for (const [name, members] of tiersOf(model.nodes)) checkTier(name, members, faults);
 }
 
@@ -143,6 +144,24 @@ function checkShmContext(
     const path = shm.value.length === 1 ? shm.at.path : `${shm.at.path}[${index}]`;
     const at = { ...shm.at, path };
     faults.expected(at, "a context's name", show(name), suggestion(name, names));
+  }
+}
+
+/** What has no address is received in place, or not at all. */
+function checkOrigins(node: Node, nodes: readonly Node[], faults: Faults): void {
+  const shm = look(node.entry, "ShmContext");
+  if (!shm.isKnown) return;
+  const senders = nodes.filter(({ name }) => shm.value.includes(name));
+  const isCertain = senders.every(({ tx }) => tx.isWhole) &&
+    shm.value.every((name) => senders.some((sender) => sender.name === name));
+  if (!isCertain) return; // That is told already.
+  for (const { topic, partitionNo, transport } of node.rx.all) {
+    const addr = look(transport, "Addr");
+    const shared = look(transport, "UseSharedMemory");
+    if (addr.isGiven || !addr.isKnown || !shared.isKnown || !shared.value) continue;
+    if (senders.some(({ tx }) => tx.all.some((route) => route.transport === transport))) continue;
+    const what = `a context that sends ${topic}.${partitionNo}, because that has no Addr`;
+    faults.expected(shm.at, what, shm.value.map(show).join(", ") || "nothing");
   }
 }
 
