@@ -31,6 +31,7 @@ const receiver_node = @import("receiver_node.zig");
 const ReceiverNode = receiver_node.ReceiverNode;
 const Seen = receiver_node.Seen;
 const ShmSource = shm_source.ShmSource;
+const ShmPeers = shm_peers.ShmPeers;
 const Packet = @import("packet_simulator.zig").Packet;
 
 const windows_max = scenario_file.windows_max;
@@ -281,12 +282,23 @@ pub fn bury(c: *Cluster, node: *SenderNode) void {
         for (node.windows) |w| {
             const place = link.places[w.transport] orelse continue;
             watch_sender.before_sender(c, w);
+            spy_answers(c, w, layout.cells);
+            const processed = processed_by(c, w, link, place);
             w.shm.?.detach(node.clock.local(c.now_ns), w.sender.?, place);
             watch_sender.after_sender(c, w);
+            watch_sender.look_at_last_words(c, w, c.receivers[link.file.receiver], processed);
             c.wake(Timer.step_window + w.index, c.now_ns);
         }
         _ = node.links.orderedRemove(i);
     }
+}
+
+/// What a connected receiver has processed of a window in this connection.
+fn processed_by(c: *Cluster, w: *Window, link: *const Link, place: u32) ?u64 {
+    const peer = w.sender.?.peers.find(c.receivers[link.file.receiver].id) orelse return null;
+    if (peer.state != .connected or !peer.address.eql(ShmPeers.address_of(place))) return null;
+    const slot = &link.file.slots[w.index];
+    return if (slot.connection == w.connection) slot.consumed else null;
 }
 
 /// Who is at an address that no network has.
@@ -337,7 +349,7 @@ pub fn has_laggard(c: *Cluster, w: *const Window) bool {
 pub fn poll(c: *Cluster, w: *Window, local_ns: u64) u32 {
     const shm = w.shm orelse return 0;
     watch_sender.before_sender(c, w);
-    spy_answers(c, w);
+    spy_answers(c, w, shm_peers.frames_per_step);
     crash.enter(w.node, false);
     const work = shm.poll(local_ns, w.sender.?);
     if (c.died(w.node)) return 0;
@@ -345,11 +357,11 @@ pub fn poll(c: *Cluster, w: *Window, local_ns: u64) u32 {
     return work;
 }
 
-fn spy_answers(c: *Cluster, w: *Window) void {
+fn spy_answers(c: *Cluster, w: *Window, max: u32) void {
     var buffer: [frame_ring.frame_bytes_max]u8 align(8) = undefined;
     for (w.node.links.items) |*link| {
         if (link.places[w.transport] == null) continue;
-        for (0..shm_peers.frames_per_step) |_| {
+        for (0..max) |_| {
             const bytes = link.spies[w.transport].read(&buffer) orelse break;
             watch_sender.note_reported(c, w, bytes);
         }

@@ -112,6 +112,8 @@ pub const Mutant = enum {
     first_processed,
     /// What a dead receiver claimed is never given back.
     dead_keeps_pins,
+    /// What a receiver that is dead has said and processed last is not looked at.
+    last_words_lost,
     /// The death of a receiver is noticed by its silence only.
     dead_unnoticed,
     /// A node that was overwritten while it was read counts.

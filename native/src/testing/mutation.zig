@@ -100,6 +100,7 @@ fn first_seed(mutant: Mutant) u64 {
         .position_taken,
         .first_processed,
         .dead_keeps_pins,
+        .last_words_lost,
         .dead_unnoticed,
         .tag_unchecked,
         .tag_kept,

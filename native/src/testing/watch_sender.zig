@@ -155,6 +155,15 @@ fn held_in_place(c: *Cluster, w: *const Window, peer: *const peers_file.Peer) u6
     }
 }
 
+/// What a receiver has processed before it ended is acknowledged.
+pub fn look_at_last_words(c: *Cluster, w: *Window, node: *ReceiverNode, processed: ?u64) void {
+    const to = @min(processed orelse return, w.window.written());
+    const peer = w.sender.?.peers.find(node.id) orelse return;
+    if (peer.acked.msg >= to) return;
+    c.verdict.fail(.false_ack, c.now_ns, "window {d}: receiver {d} has processed all below {d} " ++
+        "and is gone; {d} counts as acknowledged", .{ w.index, node.index, to, peer.acked.msg });
+}
+
 /// A session ends by a word of the sender, or when the receiver takes a new one.
 fn look_at_session(c: *Cluster, w: *Window, node: *ReceiverNode, peer: ?*peers_file.Peer) void {
     const token = &w.session[node.index];
