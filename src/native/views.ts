@@ -21,6 +21,8 @@ const PLACES = 16 * 1024;
 const KEEP_ONE_OF = 4;
 /** A position in units of 8 bytes is less than this. */
 const UNITS = 2 ** 32;
+/** Longer messages are dear to read anyway, and may have mappings that should go with them. */
+const LENGTH_MAX = 64 * 1024;
 /** A cache line, in units. */
 const LINE_UNITS = 8;
 
@@ -59,7 +61,7 @@ export function createViews(region: (number: number) => Region): Views {
     view(number, unit, length) {
       const distance = unit - unitBefore;
       unitBefore = unit;
-      if (length !== lengthBefore) {
+      if (length !== lengthBefore || length > LENGTH_MAX) {
         lengthBefore = length;
         least = ((length + 7) >>> 3) + 1;
         spacing = least;
