@@ -21,6 +21,10 @@ const PLACES = 16 * 1024;
 const KEEP_ONE_OF = 4;
 /** A position in units of 8 bytes is less than this. */
 const UNITS = 2 ** 32;
+/** Longer messages are dear to read anyway, and may have mappings that should go with them. */
+const LENGTH_MAX = 64 * 1024;
+/** A cache line, in units. */
+const LINE_UNITS = 8;
 
 /** Hands out views. */
 export interface Views {
@@ -36,32 +40,46 @@ export interface Views {
 export function createViews(region: (number: number) => Region): Views {
   const none = new Uint8Array(0);
   const kept: Uint8Array<ArrayBuffer>[] = new Array(PLACES).fill(none);
-  /** Of each kept view: region and position in one number, and length. */
+  /** Of each kept view: region and position in one number. */
   const places = new Float64Array(PLACES).fill(-1);
-  const lengths = new Int32Array(PLACES);
   let lengthBefore = -1;
-  /** Messages of this length are at least so far from each other: the inverse, in units. */
-  let perUnit = 0;
-  let found = 0;
+  let unitBefore = 0;
+  /** Units from one message of this length to the next: the least, and what was seen. */
+  let least = 1;
+  let spacing = 1;
+  let perUnit = 1;
+  let made = 0;
+
+  /** Messages may begin on cache lines of their own; each place is to have its own slot. */
+  function learn(distance: number): void {
+    if (distance < least || distance >= least + LINE_UNITS || distance === spacing) return;
+    spacing = distance;
+    perUnit = 1 / distance;
+  }
 
   return {
     view(number, unit, length) {
-      if (length !== lengthBefore) {
+      const distance = unit - unitBefore;
+      unitBefore = unit;
+      if (length !== lengthBefore || length > LENGTH_MAX) {
         lengthBefore = length;
-        perUnit = 1 / (((length + 7) >>> 3) + 1);
+        least = ((length + 7) >>> 3) + 1;
+        spacing = least;
+        perUnit = 1 / least;
         return region(number).view(unit, length);
       }
       const slot = (unit * perUnit) & (PLACES - 1);
       const place = number * UNITS + unit;
-      if (places[slot] === place && lengths[slot] === length) return kept[slot]!;
-      const made = region(number).view(unit, length);
-      found += 1;
-      if (found % KEEP_ONE_OF === 0) {
-        kept[slot] = made;
+      const known = kept[slot]!;
+      if (places[slot] === place && known.length === length) return known;
+      learn(distance);
+      const view = region(number).view(unit, length);
+      made += 1;
+      if (made % KEEP_ONE_OF === 0) {
+        kept[slot] = view;
         places[slot] = place;
-        lengths[slot] = length;
       }
-      return made;
+      return view;
     },
   };
 }
