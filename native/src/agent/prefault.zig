@@ -19,8 +19,12 @@ const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Region = region_file.Region;
 const Store = @import("../window/store.zig").Store;
 
-/// One step holds up whoever changes the process' mappings meanwhile; this is about 10 us.
-const step_bytes = 32 * limits.page_bytes;
+/// One step holds up whoever changes the process' mappings meanwhile, or runs on the same core;
+/// this is about 10 us.
+const step_bytes = 8 * limits.page_bytes;
+/// Behind each step it sleeps: on a core that it shares with a thread that spins, the kernel would
+/// let it run for milliseconds at a time in spite of its priority.
+const pause_ns = 100 * std.time.ns_per_us;
 const stack_bytes = 512 * 1024;
 
 pub const Options = struct {
@@ -67,7 +71,7 @@ pub const Prefault = struct {
         while (!self.is_stopping()) {
             try self.advance_arena(self.arena_target());
             if (self.arena_done == self.store.arena_region.bytes) return;
-            self.sleep();
+            self.sleep(self.options.look_every_ns);
         }
     }
 
@@ -86,6 +90,7 @@ pub const Prefault = struct {
             const bytes = @min(step_bytes, target - self.arena_done);
             try map(self.store.arena_region, self.arena_done, bytes);
             self.arena_done += bytes;
+            self.sleep(pause_ns);
         }
     }
 
@@ -100,6 +105,7 @@ pub const Prefault = struct {
             const bytes = @min(step_bytes, region.bytes - done, region.bytes - at);
             try map(region, at, bytes);
             done += bytes;
+            self.sleep(pause_ns);
         }
     }
 
@@ -112,10 +118,10 @@ pub const Prefault = struct {
         return self.stopping.load(.acquire) != 0;
     }
 
-    fn sleep(self: *Prefault) void {
+    fn sleep(self: *Prefault, time_ns: u64) void {
         const timeout: linux.timespec = .{
-            .sec = @intCast(self.options.look_every_ns / std.time.ns_per_s),
-            .nsec = @intCast(self.options.look_every_ns % std.time.ns_per_s),
+            .sec = @intCast(time_ns / std.time.ns_per_s),
+            .nsec = @intCast(time_ns % std.time.ns_per_s),
         };
         const op: linux.FUTEX_OP = .{ .cmd = .WAIT, .private = true };
         _ = linux.futex_4arg(&self.stopping.raw, op, 0, &timeout);
