@@ -111,14 +111,14 @@ for (const [name, options] of wirings) {
 }
 
 test("a handler that takes long keeps its sessions while traffic goes on", () => {
-  const ackTimeoutMs = 600;
+  const ackTimeoutMs = 500;
   const transport = { AckTimeoutMilli: ackTimeoutMs, HeartbeatTimeoutMilli: ackTimeoutMs };
   return withScene({ transport }, async (scene) => {
     let blocked = 0;
     scene.onMessage = (count) => {
       // In the middle of what comes at once, and where the thread was looking for the next.
       if (count % 500 !== 0) return;
-      block(count === 500 ? 50 : 3 * ackTimeoutMs);
+      block(count === 500 ? 50 : 2 * ackTimeoutMs);
       blocked += 1;
     };
     await scene.order({ kind: "send", messages: 1500, atOnce: 1 });
