@@ -79,6 +79,8 @@ export interface Reading {
   readonly unit: Unit;
   /** Latencies are halves of what was measured. */
   readonly half?: boolean;
+  /** Of an open loop: how late messages behind a gap were is what counts. */
+  readonly repair?: boolean;
   /** What a message of a rate counts for: messages a byte, or bytes a message. */
   readonly weight?: number;
 }
@@ -108,22 +110,20 @@ export function figuresOf(answer: Answer, reading: Reading): Figures {
       return { value: bytes / (warmNs + readNs), more, histogram: null };
     }
     case "paced":
-      return pacedFigures(answer);
+      return pacedFigures(answer, reading.repair === true);
   }
 }
 
 /** The message behind a gap was seen as late as others usually are; what came on top is repair. */
-function pacedFigures(answer: Answer & { kind: "paced" }): Figures {
+function pacedFigures(answer: Answer & { kind: "paced" }, repairs: boolean): Figures {
   const usual = percentile(answer.all, 0.5);
   const repair = (share: number) => percentile(answer.behind, share) - usual;
   return {
     value: usual,
     more: {
       p99: percentile(answer.all, 0.99),
-      gaps: answer.gaps,
       perSecond: answer.messages * 1e9 / answer.ns,
-      repairP50: repair(0.5),
-      repairP99: repair(0.99),
+      ...(repairs ? { gaps: answer.gaps, repairP50: repair(0.5), repairP99: repair(0.99) } : {}),
     },
     histogram: answer.all,
   };
@@ -172,11 +172,12 @@ function lineOf(
   disturbed: boolean,
 ): Line {
   const { runner, mood } = runs[0]!;
-  const raws = runs.map((run) =>
-    all.find((other) =>
-      other.runner === "raw" && other.round === run.round && other.mood === run.mood
-    )
-  );
+  const raws = runs.map((run) => {
+    const ofRound = all.filter((other) => other.runner === "raw" && other.round === run.round);
+    // A run whose mood changed is compared with what there is, and marked.
+    return ofRound.find((other) => other.mood === run.mood) ??
+      (run.mood === null ? ofRound[0] : undefined);
+  });
   const ratios = runs.map((run, i) => {
     const raw = raws[i];
     return raw === undefined || runner === "raw" ? NaN : run.value / raw.value;

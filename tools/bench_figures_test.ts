@@ -65,18 +65,22 @@ describe("answers", () => {
     assert.equal(more["cold"], 0.25);
   });
 
-  it("of open loops give repair as what came on top of the usual time", () => {
-    const { value, more } = figuresOf({
+  it("of open loops give repair as what came on top of the usual time, where it counts", () => {
+    const paced = {
       kind: "paced",
       messages: 100,
       ns: 1e9,
       gaps: 1,
       all: { count: 3, maxNs: 120, buckets: [[100, 3]] },
       behind: { count: 1, maxNs: 180, buckets: [[180, 1]] },
-    }, { unit: "ns" });
+    } as const;
+    const { value, more } = figuresOf(paced, { unit: "ns", repair: true });
     assert.equal(value, 100);
     assert.equal(more["repairP50"], 80);
     assert.equal(more["perSecond"], 100);
+    const plain = figuresOf(paced, { unit: "ns" });
+    assert.equal(plain.value, 100);
+    assert.deepEqual(Object.keys(plain.more), ["p99", "perSecond"]);
   });
 });
 

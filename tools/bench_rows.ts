@@ -116,7 +116,7 @@ function repair(id: string, loss: number): Row {
     id,
     work: `multicast at 50,000/s, ${loss * 100} % lost: gap seen -> delivered`,
     configuration: "defaults, Threading inline; losses by RCM_INJECT in the receiver",
-    reading: { unit: "ns" },
+    reading: { unit: "ns", repair: true },
     yardstick: {
       ...rawMulticast,
       name: "raw connected multicast round trip",
@@ -202,8 +202,6 @@ function callback(
     runners: SCRIPTS,
     wiring: {
       transport,
-      contextKeys: { WaitStrategy: busy ? "spin" : "adaptive" },
-      farKeys: {},
     },
     programs: [
       { context: "near", core: 0, native: true, job: { role: "paced", bytes: 140, everyNs } },

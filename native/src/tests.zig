@@ -14,6 +14,7 @@ test {
     _ = @import("agent/barrier.zig");
     _ = @import("agent/clock.zig");
     _ = @import("agent/cpu.zig");
+    _ = @import("agent/lending.zig");
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");

@@ -30,6 +30,7 @@ const RecordAgent = @import("record_agent.zig").RecordAgent;
 const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
+const Lending = @import("lending.zig").Lending;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -37,6 +38,11 @@ const stack_bytes = 512 * 1024;
 const look_ticks = 12_000;
 /// A message that has come does not wait for a full step, unless that is due for so long.
 const late_ticks = 4 * look_ticks;
+/// How long one look at lent agents goes on while nothing comes, before the event loop's other work
+/// has its turn: some times what such a turn costs by itself.
+const linger_ticks = 12_000;
+/// Most steps of a native thread for JavaScript in one go: far more than a window of datagrams.
+const stand_in_steps = 64;
 /// Sockets that a sleeping thread is woken by; what is beyond is looked at when it wakes.
 const fds_max = 4096;
 
@@ -69,7 +75,10 @@ pub const Context = struct {
     interest: std.atomic.Value(bool) = .init(false),
     progressed: std.atomic.Value(bool) = .init(false),
     ordered_seen: u64 = 0,
-    /// Of an inline context: when everything was looked at last.
+    /// The native thread may leave its agents to JavaScript while that looks for messages.
+    is_lending: bool = false,
+    lending: Lending = .{},
+    /// Of who looks on behalf of JavaScript: when everything was looked at last.
     step_ns: u64 = 0,
     step_ticks: u64 = 0,
     /// Key and time of the last line of level ERROR or FATAL.
@@ -90,6 +99,7 @@ pub const Context = struct {
     const Role = enum { all, tx, rx };
 
     pub fn spawn(self: *Context) !void {
+        self.is_lending = self.may_lend();
         const roles: []const Role = switch (self.o().threading) {
             .@"inline" => &.{},
             .shared => &.{.all},
@@ -122,6 +132,19 @@ pub const Context = struct {
         }
     }
 
+    /// A program that polls is not known to look again soon; who blocks wants no thread to look.
+    fn may_lend(self: *const Context) bool {
+        if (self.rx == null or self.is_inline() or self.waker_id < 0) return false;
+        if (wait.Strategy.parse(self.o().waitStrategy).? == .block) return false;
+        return self.o().deliver == .callback or self.o().deliver == .iterate;
+    }
+
+    /// Waiter of the thread that runs the receive agent.
+    fn rx_waiter(self: *Context) *wait.Waiter {
+        const last: usize = if (self.threads[1] != null) 1 else 0;
+        return &self.waiters[last].?;
+    }
+
     fn reads_in_place(self: *const Context) bool {
         const rx = self.rx orelse return false;
         return rx.windows != null;
@@ -142,6 +165,10 @@ pub const Context = struct {
         var fds: [fds_max]wait.PollFd = undefined;
         const count = self.poll_fds(role, &fds);
         while (!self.stopping.load(.acquire)) {
+            if (role != .tx and self.lending.is_lent()) {
+                if (self.lending.park(waiter)) self.stand_in(role);
+                continue;
+            }
             const now_ns = clock.monotonic_ns();
             const worked = self.step(now_ns, role);
             if (worked > 0) {
@@ -155,6 +182,16 @@ pub const Context = struct {
                 .deadline_ns = self.deadline(now_ns, role),
             };
             _ = waiter.idle(now_ns, fds[0..count], sleep.deadline_ns, &sleep, Sleep.has_work);
+        }
+    }
+
+    /// JavaScript runs something else: what has come is taken, and what is due is said. Where it
+    /// was put aside in the middle of a look it gets the core to go on with it.
+    fn stand_in(self: *Context, role: Role) void {
+        const looks = self.lending.looks.load(.monotonic);
+        for (0..stand_in_steps) |_| {
+            if (!self.rx.?.token.is_free() or !self.lending.is_unused(looks)) return;
+            if (self.step(clock.monotonic_ns(), role) == 0) return;
         }
     }
 
@@ -233,6 +270,7 @@ pub const Context = struct {
     /// Wakes JavaScript when there is something for it: messages, events, log lines.
     fn notify(self: *Context, role: Role) void {
         var wake = false;
+        var has_messages = false;
         if (role != .rx) for (self.channels) |c| {
             if (!c.sender.notices.empty()) wake = true;
         };
@@ -241,10 +279,16 @@ pub const Context = struct {
             const ordered = rx.log.ordered_next();
             if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
-                wake = true;
+                // JavaScript may have looked itself meanwhile, and have processed them.
+                has_messages = ordered != rx.log.processed_next();
             }
         };
-        if (wake and self.waker_id >= 0) self.armed.notify(self.wakers, @intCast(self.waker_id));
+        if (!(wake or has_messages) or self.waker_id < 0 or !self.armed.take()) return;
+        // JavaScript comes soon and looks itself: until then this thread does not take its core.
+        if (has_messages and self.is_lending and !self.draining.load(.monotonic)) {
+            self.lending.lend();
+        }
+        self.wakers.wake(@intCast(self.waker_id));
     }
 
     /// What a thread knows when it goes to sleep, to be looked at once more just before.
@@ -313,6 +357,43 @@ pub const Context = struct {
         if (since_ticks >= look_ticks or self.has_unsent()) _ = self.full_step();
     }
 
+    /// Looks at agents that are lent, for a moment where nothing waits. They are asked for when
+    /// JavaScript, awake, has processed all there was: then it will look again soon.
+    fn look_lent(self: *Context, rx: *RxAgent, processed: u32, wanted: u32) void {
+        const waiting = rx.log.ordered_next() != rx.log.read_next();
+        if (!self.lending.is_lent()) {
+            if (waiting or processed == 0 or wanted == 0 or !self.armed.is_awake()) return;
+            if (self.draining.load(.monotonic)) return;
+            self.lending.lend();
+        }
+        self.lending.note_look();
+        const from_ticks = clock.ticks();
+        var now_ticks = from_ticks;
+        if (now_ticks -% self.step_ticks >= late_ticks) self.step_lent();
+        while (rx.log.ordered_next() == rx.log.read_next()) {
+            if (!rx.token.try_take()) {
+                // The native thread is in its last step and may want this core.
+                if (!self.lending.is_parked()) std.Thread.yield() catch {};
+            } else {
+                const came = rx.look(self.step_ns, now_ticks);
+                const is_due = if (came) rx.is_due() else self.has_unsent() or
+                    now_ticks -% self.step_ticks >= look_ticks;
+                rx.token.give();
+                if (is_due) self.step_lent();
+            }
+            now_ticks = clock.ticks();
+            if (now_ticks -% from_ticks >= linger_ticks) return;
+        }
+    }
+
+    /// What the native thread would do; JavaScript needs not to be woken.
+    fn step_lent(self: *Context) void {
+        self.step_ticks = clock.ticks();
+        self.step_ns = clock.monotonic_ns();
+        if (self.o().threading == .shared) _ = self.step_tx(self.step_ns);
+        _ = self.step_rx(self.step_ns);
+    }
+
     /// Messages that were accepted and not sent, or whose sender waits for room.
     fn has_unsent(self: *Context) bool {
         for (self.channels) |c| if (c.is_pressed()) return true;
@@ -338,7 +419,7 @@ pub const Context = struct {
             log.processed(at + processed);
             if (rx.windows != null) self.tell_processed(rx);
         }
-        self.look_inline(rx, max);
+        if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
         return log.fill(self.descriptors(), max);
     }
@@ -377,6 +458,8 @@ pub const Context = struct {
     /// JavaScript goes to sleep unless something waits for it.
     pub fn arm(self: *Context) bool {
         self.armed.arm();
+        // Not earlier: the thread, which may take this core at once, shall know whom to wake.
+        if (self.is_lending) self.lending.give_back(self.rx_waiter());
         if (!self.something_waits()) return false;
         _ = self.armed.disarm();
         return true;
@@ -434,6 +517,7 @@ pub const Context = struct {
         self.drain_until_ns = clock.monotonic_ns() + longest_ms * clock.ns_per_ms;
         for (self.channels) |c| c.want_ack.store(true, .monotonic);
         self.draining.store(true, .release);
+        if (self.is_lending) self.lending.give_back(self.rx_waiter());
         for (&self.waiters) |*w| if (w.*) |*x| x.wake();
     }
 

@@ -95,6 +95,11 @@ pub const Waiter = struct {
         self.idle_since_ns = 0;
     }
 
+    /// The agent's thread: others have looked for long enough, `adaptive` sleeps at once.
+    pub fn tire(self: *Waiter) void {
+        self.idle_since_ns = 1;
+    }
+
     /// The agent's thread, after a duty cycle that found nothing to do. `fds[0]` belongs to the
     /// waiter, which fills it; the others are sockets, `events` as for poll(2). `deadline_ns` is on
     /// the monotonic clock; null: none. `has_work(context)` looks for work that other threads
@@ -197,12 +202,29 @@ pub const Waiter = struct {
     /// Any thread: wakes the agent, or makes its next sleep a short one, whatever the flag says (to
     /// stop it).
     pub fn wake(self: *Waiter) void {
-        const one: u64 = 1;
-        const result = linux.write(self.event_fd, std.mem.asBytes(&one), @sizeOf(u64));
-        assert(errno_of(result) != @backingInt(linux.E.BADF));
+        self.poke();
         _ = self.wakes.fetchAdd(1, .monotonic);
         if (self.is_relayed) return;
         if (self.bell) |b| ring(b);
+    }
+
+    /// Ends the agent's `nap`, or its next one.
+    pub fn poke(self: *Waiter) void {
+        const one: u64 = 1;
+        const result = linux.write(self.event_fd, std.mem.asBytes(&one), @sizeOf(u64));
+        assert(errno_of(result) != @backingInt(linux.E.BADF));
+    }
+
+    /// The agent's thread: sleeps, whatever comes at its sockets. True when it was poked or woken.
+    pub fn nap(self: *Waiter, nap_ns: u64) bool {
+        assert(nap_ns < clock.ns_per_s);
+        var fds = [1]PollFd{.{ .fd = self.event_fd, .events = linux.POLL.IN, .revents = 0 }};
+        var timeout: linux.timespec = .{ .sec = 0, .nsec = @intCast(nap_ns) };
+        const result = linux.ppoll(&fds, 1, &timeout, null);
+        if (errno_of(result) != 0 or result == 0) return false;
+        var count: u64 = 0;
+        _ = linux.read(self.event_fd, std.mem.asBytes(&count), @sizeOf(u64));
+        return true;
     }
 
     /// Passes rings on to a thread that sleeps on sockets, until `stopping`. A thread of its own;

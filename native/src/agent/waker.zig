@@ -124,6 +124,11 @@ pub const Armed = struct {
         barrier.full(); // The caller's look for work must not move before the store.
     }
 
+    /// JavaScript itself: whether it is between a wake-up and the next `arm`.
+    pub fn is_awake(self: *const Armed) bool {
+        return self.flag.load(.monotonic) == 0;
+    }
+
     /// JavaScript: stays awake. True when no byte was written for the last `arm`.
     pub fn disarm(self: *Armed) bool {
         return self.flag.swap(0, .seq_cst) == 1;
