@@ -25,8 +25,9 @@ const looks_without_sockets = 16;
 const sends_per_step = 64;
 /// A reader at its writer's heels takes away the line that is being written, again and again. After
 /// so many calls in a row that each found a few messages it keeps away for a moment: 2 us at 2.5
-/// GHz. Who waits for single messages finds nothing in between, and is never held up.
+/// GHz. Who waits for single messages finds one at a time, and is never held up.
 const close_max = 16;
+const close_messages_min = close_max * 3 / 2;
 const distance_ticks = 5_000;
 /// So many at once: the reader is behind, and far enough away.
 const long_take = 64;
@@ -77,6 +78,7 @@ pub const RxAgent = struct {
     calendar: clock.Calendar = .{},
     /// Calls in a row that found a few messages in memory, and whether the last one found any.
     close: u32 = 0,
+    close_messages: u32 = 0,
     has_found: bool = false,
     first_socket: u32 = 0,
     first_window: u32 = 0,
@@ -176,11 +178,13 @@ pub const RxAgent = struct {
         self.has_found = false;
         if (self.close < close_max) return;
         self.close = 0;
+        if (self.close_messages < close_messages_min) return;
         while (clock.ticks() -% now_ticks < distance_ticks) std.atomic.spinLoopHint();
     }
 
     fn note_find(self: *RxAgent, taken: u32) void {
         self.has_found = true;
+        self.close_messages = if (self.close == 0) taken else self.close_messages +| taken;
         self.close = if (taken < long_take) self.close + 1 else 0;
     }
 
