@@ -205,7 +205,8 @@ function lineOf(
     ratio,
     more,
     histogram: histogram?.toText() ?? null,
-    met: judge(targets, mood, { ...more, value, ratio }),
+    // What somebody disturbed says nothing about a target, whichever side of it it is on.
+    met: mood === null || disturbed ? null : judge(targets, mood, { ...more, value, ratio }),
   };
 }
 
