@@ -296,6 +296,7 @@ pub const Cluster = struct {
             for (row) |*link| link.* = .{};
         }
         mishaps.heal(self);
+        in_place.heal(self);
         for (self.windows[0..self.window_count]) |w| {
             w.left = @min(w.left, 20);
             if (w.left == 0) w.left = 1;

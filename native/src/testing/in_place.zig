@@ -245,6 +245,8 @@ pub fn find(c: *Cluster, node: *SenderNode) void {
     }
     for (c.receivers) |receiver| {
         const file = receiver.in_place.file orelse continue;
+        // A dead one's is not mapped, as in `receiver_file.Other.open`: nobody would bury it again.
+        if (!file.is_owned) continue;
         for (node.links.items) |*link| {
             if (link.file == file) break;
         } else attach(c, node, file);
@@ -264,6 +266,15 @@ fn attach(c: *Cluster, node: *SenderNode, file: *File) void {
         c.wake(Timer.step_window + w.index, c.now_ns);
     }
     if (any) node.links.append(c.gpa, link) catch @panic("out of memory");
+}
+
+/// Pauses have ended: what was put off to their ends is looked at now.
+pub fn heal(c: *Cluster) void {
+    for (c.senders) |s| {
+        c.wake(Timer.find + s.index, c.now_ns);
+        c.wake(Timer.bury + s.index, c.now_ns);
+    }
+    for (c.receivers) |r| c.wake(Timer.map + r.index, c.now_ns);
 }
 
 /// Files of receivers that are dead.
