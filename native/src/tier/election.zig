@@ -67,7 +67,8 @@ fn campaign(m: anytype) void {
     const v = &m.view.?;
     var highest = @max(v.epoch.number, m.durable.promised.number);
     highest = @max(highest, @max(m.durable.adopted.number, m.floor.number));
-    m.epoch = .{ .number = highest + 1, .id = m.random().int(u64) | 1 };
+    // Exact as a number of JavaScript, which writes it into the tree.
+    m.epoch = .{ .number = highest + 1, .id = m.random().int(u53) | 1 };
     m.phase = .campaigning;
     m.counters.elections += 1;
     m.order_command(.campaign, .{});

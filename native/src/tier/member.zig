@@ -501,6 +501,12 @@ pub fn Member(comptime Host: type) type {
             return self.pending;
         }
 
+        /// `command` would give one.
+        pub fn has_command(self: *const Self) bool {
+            if (self.pending == null) return self.wants_resign;
+            return !self.is_command_taken;
+        }
+
         pub fn order_command(self: *Self, kind: tree.CommandKind, quorum: Quorum) void {
             assert(self.pending == null);
             self.command_serial +%= 1;
