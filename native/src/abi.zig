@@ -145,7 +145,7 @@ pub const ArbiterFlag = enum(u32) { ephemeral = 1, watch = 2, private = 4, mine 
 
 pub const ArbiterEventKind = enum(u32) {
     answer = 1,
-    /// `id`: the request that set it; `code`: what happened.
+    /// `id`: `count` of the request that set it; `code`: what happened.
     watch = 2,
     /// `code`: the session's state.
     session = 3,

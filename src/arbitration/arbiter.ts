@@ -25,7 +25,7 @@
  *
  * One member of a tier, from start to stop:
  *
- *     const arbiter = openArbiter({ address, path, tier, node, sessionTimeoutMilli });
+ *     const arbiter = await openArbiter(library, { address, path, tier, node, ... });
  *     const unwatch = arbiter.watch({ onView, onSession });
  *     const view = await arbiter.join(state, "member");          // classer/<me>, first view
  *     if (view.running === null) {

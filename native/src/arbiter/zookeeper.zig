@@ -261,7 +261,7 @@ pub const Session = struct {
         const api = self.api;
         const watcher: ?zk.Watcher = if (r.has(.watch)) on_watch else null;
         // The client keeps one watch for each path, function and context: setting it again is free.
-        const context: ?*anyopaque = @ptrFromInt(@as(usize, r.id) + 1);
+        const context: ?*anyopaque = @ptrFromInt(@as(usize, r.count) + 1);
         const len: i32 = @intCast(r.data.len);
         return switch (r.op) {
             .create => api.zoo_acreate(zh, r.path, r.data.ptr, len, acl_of(r), mode_of(r), on_string, p),
