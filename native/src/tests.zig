@@ -19,6 +19,9 @@ test {
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
+    _ = @import("arbiter/events.zig");
+    _ = @import("arbiter/lease.zig");
+    _ = @import("arbiter/request.zig");
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");

@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xf7165f5b;
+export const ABI_HASH = 0xc9d6e546;
 
 /** Bounds and versions. */
 export const constants = {
@@ -147,6 +147,40 @@ export const AckState = {
   CONNECTED: 1,
 } as const;
 export type AckState = (typeof AckState)[keyof typeof AckState];
+
+export const ArbiterOp = {
+  CONNECT: 1,
+  CREATE: 2,
+  REMOVE: 3,
+  SET: 4,
+  GET: 5,
+  EXISTS: 6,
+  CHILDREN: 7,
+  MULTI: 8,
+  SYNC: 9,
+  CHECK: 10,
+  KEEP: 11,
+  HOLD: 12,
+  BEAT: 13,
+} as const;
+export type ArbiterOp = (typeof ArbiterOp)[keyof typeof ArbiterOp];
+
+export const ArbiterFlag = {
+  EPHEMERAL: 1,
+  WATCH: 2,
+  PRIVATE: 4,
+  MINE: 8,
+} as const;
+export type ArbiterFlag = (typeof ArbiterFlag)[keyof typeof ArbiterFlag];
+
+export const ArbiterEventKind = {
+  ANSWER: 1,
+  WATCH: 2,
+  SESSION: 3,
+  WATCHDOG: 4,
+  ENDED: 5,
+} as const;
+export type ArbiterEventKind = (typeof ArbiterEventKind)[keyof typeof ArbiterEventKind];
 
 export const Descriptor = {
   bytes: 32,
@@ -348,5 +382,43 @@ export const DeliverStats = {
     committedSqn: { offset: 48, type: "u64" },
     waitContextId: { offset: 56, type: "u32" },
     waitTransportId: { offset: 60, type: "u32" },
+  },
+} as const;
+
+export const ArbiterRequest = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    op: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    version: { offset: 12, type: "i32" },
+    flags: { offset: 16, type: "u32" },
+    pathLen: { offset: 20, type: "u32" },
+    dataLen: { offset: 24, type: "u32" },
+    count: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterEvent = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    kind: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    code: { offset: 12, type: "i32" },
+    session: { offset: 16, type: "u32" },
+    version: { offset: 20, type: "i32" },
+    flags: { offset: 24, type: "u32" },
+    dataLen: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterLease = {
+  bytes: 24,
+  fields: {
+    leftMs: { offset: 0, type: "f64" },
+    timeoutMs: { offset: 8, type: "f64" },
+    holding: { offset: 16, type: "u32" },
+    beats: { offset: 20, type: "u32" },
   },
 } as const;
