@@ -79,6 +79,7 @@ export function startText(
   chosen: readonly ChosenTx[],
   injection: Injection,
   record: RecordStart | null,
+  countersText: string,
 ): string {
   return JSON.stringify({
     ...plan.context,
@@ -89,6 +90,7 @@ export function startText(
     recordFileBytes: plan.record.fileBytes,
     recordSync: plan.record.sync,
     replayFrom: record?.replayFrom ?? 0,
+    countersText,
     injectDropPpm: injection.dropPpm,
     injectDelayPpm: injection.delayPpm,
     injectDuplicatePpm: injection.duplicatePpm,
