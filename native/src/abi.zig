@@ -153,6 +153,7 @@ pub const shared_structs = .{
     .AckStats = snapshot.AckStats,
     .RxStats = snapshot.RxStats,
     .DeliverStats = snapshot.DeliverStats,
+    .LatencyStats = snapshot.LatencyStats,
     .FileHeader = node.FileHeader,
     .CountersPage = counters.CountersPage,
     .CountersSection = counters.CountersSection,

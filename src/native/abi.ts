@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x1b416e3c;
+export const ABI_HASH = 0xb40c82d2;
 
 /** Bounds and versions. */
 export const constants = {
@@ -363,6 +363,21 @@ export const DeliverStats = {
     committedSqn: { offset: 48, type: "u64" },
     waitContextId: { offset: 56, type: "u32" },
     waitTransportId: { offset: 60, type: "u32" },
+  },
+} as const;
+
+export const LatencyStats = {
+  bytes: 72,
+  fields: {
+    capacity: { offset: 0, type: "u64" },
+    kept: { offset: 8, type: "u64" },
+    total: { offset: 16, type: "u64" },
+    minNs: { offset: 24, type: "u64" },
+    p50Ns: { offset: 32, type: "u64" },
+    p90Ns: { offset: 40, type: "u64" },
+    p99Ns: { offset: 48, type: "u64" },
+    p999Ns: { offset: 56, type: "u64" },
+    maxNs: { offset: 64, type: "u64" },
   },
 } as const;
 

@@ -293,6 +293,9 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
+    if (o.latencySamples > 0) {
+        c.latency = try .create(gpa, o.latencySamples, open.window.written());
+    }
     c.sender.settle();
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
@@ -433,6 +436,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recorder);
+    if (o.latencySamples > 0) log.latency = try .create(gpa, o.latencySamples, log.next());
+    errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
     holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
@@ -460,6 +465,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
+        .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
