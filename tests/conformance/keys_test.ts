@@ -131,7 +131,7 @@ test("10.1 UsePreAllocate: 1: all memory of the window is mapped when start reso
     const tx = factory.newRcmContext("tx1");
     tx.createTransmitter("t");
     await tx.start();
-    for (const name of bus.files().filter((one) => !one.endsWith("_counters"))) {
+    for (const name of bus.files().filter((one) => /_(allocator|block_[12])$/.test(one))) {
       const path = `/dev/shm/${bus.prefix}${name}`;
       const { size, resident } = mappings(path);
       assert.ok(size > 0, `${name} is mapped`);

@@ -22,8 +22,12 @@ const interval_ns = interval_ms * clock.ns_per_ms;
 /// Receivers of a window that are shown; there may be more.
 const acks_extra = 16;
 const acks_shown_max = 64;
-const stream_sections = std.math.divCeil(u32, limits.streams_max, per_section) catch unreachable;
 const per_section = counters.streams_per_section;
+const stream_sections = limits.streams_max / per_section;
+comptime {
+    assert(stream_sections * per_section == limits.streams_max);
+}
+
 const plain_bytes = @sizeOf(snapshot.StatsHeader) + @sizeOf(snapshot.DeliverStats) +
     @sizeOf(snapshot.LatencyStats);
 const tx_bytes = @sizeOf(snapshot.TxStats) + @sizeOf(snapshot.LatencyStats);

@@ -5,9 +5,9 @@
 //! A snapshot is one `StatsHeader`; then, for each sending window (a partition of a transmitter), a
 //! `TxStats`, a `LatencyStats` (from `send` to the acknowledgement of everybody), and `ack_count`
 //! times `AckStats`; then `rx_count` times `RxStats`, one for each stream (sender, topic,
-//! partition); then one `DeliverStats` and a `LatencyStats` (from a message's arrival to its handing
-//! over to the program). Names and group addresses are
-//! not in it: TypeScript has them from the configuration, by transport id and context id.
+//! partition); then one `DeliverStats` and a `LatencyStats` (from a message's arrival to its
+//! handing over to the program). Names and group addresses are not in it: TypeScript has them from
+//! the configuration, by transport id and context id.
 //!
 //! The fields of guide 9.13.4 say in their comment which one they are; the others are this
 //! library's own. A number of a message (`_no`) is the stream's, a sqn the context's; "next" is
