@@ -81,5 +81,5 @@ export function nativeText(
   }));
   const { replayFrom } = plan.record;
   const record = plan.isRecord && deliver !== "none" ? { directory: workDir, replayFrom } : null;
-  return startText(plan, prefix, deliver, chosen, injection, record);
+  return startText(plan, prefix, deliver, chosen, injection, record, "{}");
 }
