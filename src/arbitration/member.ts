@@ -87,8 +87,9 @@ export async function createArbiter(
 
   async function readTier(): Promise<TierView> {
     if (tier === "") return NOTHING;
-    const master = await tree.get(masterPath, true);
+    // In this order: a record that is read after `running` was gone is what to stand with.
     const running = await tree.get(runningPath, true);
+    const master = await tree.get(masterPath, true);
     return {
       master: master === null
         ? null
