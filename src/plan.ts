@@ -70,6 +70,7 @@ export interface RecordStart {
 
 /**
  * @param prefix what stands in front of file names in `/dev/shm`
+ * @param isManual the program says what it has processed (`sendAck`)
  * @returns the JSON text for `rcm_context_start`
  */
 export function startText(
@@ -79,12 +80,13 @@ export function startText(
   chosen: readonly ChosenTx[],
   injection: Injection,
   record: RecordStart | null,
+  isManual: boolean,
 ): string {
   return JSON.stringify({
     ...plan.context,
     prefix,
     deliver,
-    ackManual: false,
+    ackManual: isManual,
     recordDirectory: record === null ? "" : `${record.directory}/`,
     recordFileBytes: plan.record.fileBytes,
     recordSync: plan.record.sync,

@@ -15,6 +15,7 @@ const abi = @import("abi.zig");
 const abi_hash = @import("abi_hash.zig");
 const build_options = @import("build_options");
 const udp = @import("transport/udp.zig");
+const frame = @import("wire/frame.zig");
 const address = @import("transport/address.zig");
 const waker = @import("agent/waker.zig");
 const Context = @import("agent/context.zig").Context;
@@ -248,6 +249,13 @@ export fn rcm_drain(handle: u32, processed: u32, max: u32) i32 {
         return fail(.argument);
     };
     return @intCast(n);
+}
+
+/// `next`: one past the sqn that was processed last.
+export fn rcm_ack(handle: u32, next: f64) i32 {
+    const c = contexts.get(handle) orelse return answer(.stopped);
+    if (!(next >= 0 and next <= frame.number_max)) return answer(.bad_argument);
+    return answer(if (c.ack(@intFromFloat(next))) .ok else .bad_argument);
 }
 
 export fn rcm_work(handle: u32) i32 {

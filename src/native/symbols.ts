@@ -33,6 +33,8 @@ export const symbols = {
   rcm_context_close: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_drain(uint32_t context, uint32_t processed, uint32_t max)
   rcm_drain: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_ack(uint32_t context, double next_sqn)
+  rcm_ack: { parameters: ["u32", "f64"], result: "i32" },
   // int32_t rcm_work(uint32_t context)
   rcm_work: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_arm(uint32_t context)

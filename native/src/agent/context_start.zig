@@ -31,6 +31,7 @@ const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const Context = @import("context.zig").Context;
+const manual_ack = @import("manual_ack.zig");
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -443,6 +444,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .name = o.name,
             .channels = channels,
             .is_total_order = o.isTotalOrder,
+            .is_manual = o.ackManual,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
@@ -454,6 +456,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
+        .is_manual = o.ackManual,
+        .delivered = .init(log.processed_next()),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
@@ -537,6 +541,7 @@ fn restore_streams(
         });
         return error.Argument;
     }
+    if (rx.is_manual) manual_ack.settle_replay(rx, record.first_sqn());
     record.tell(&rx.receiver.notices);
 }
 
