@@ -64,6 +64,8 @@ export interface ContextOptions {
   /** Absolute. */
   readonly workDir: string;
   readonly tierName: string;
+  /** What `setArbArg` was given; null: nothing. A tier's context needs it. */
+  readonly arbitration: { readonly address: string; readonly path: string } | null;
   readonly library: NativeLibrary;
   readonly log: LogSink;
   readonly events: EventHub;

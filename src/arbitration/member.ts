@@ -13,6 +13,7 @@ import type {
   WriteResult,
 } from "./arbiter.ts";
 import { requireParts } from "./config_nodes.ts";
+import { makeFolders } from "./tree_folders.ts";
 import { arbitrationError } from "./native_session.ts";
 import { masterText, readMaster, readMember, sameMaster } from "./records.ts";
 import type { Tree, TreeChange, TreeEvents } from "./tree.ts";
@@ -148,24 +149,6 @@ export async function createArbiter(
     throw new RcmError("STATE", `arbiter.${call}: there is no session; join first`);
   }
 
-  async function makeFolders(leaf: string): Promise<void> {
-    const parts = leaf.split("/").slice(1);
-    for (let i = 1; i <= parts.length; i += 1) {
-      const folder = "/" + parts.slice(0, i).join("/");
-      if (await tree.get(folder, false) !== null) continue;
-      let outcome = await tree.change([{ op: "create", path: folder, data: "" }]);
-      for (let tries = 1; outcome === "lost" && tries < TRIES_MAX; tries += 1) {
-        outcome = await tree.change([{ op: "create", path: folder, data: "" }]);
-      }
-      if (outcome === "done" || outcome === "exists") continue;
-      throw arbitrationError(
-        outcome === "missing"
-          ? `${folder} can't be made: its parent is missing (a chroot in the address has to exist)`
-          : `${folder} can't be made (${outcome})`,
-      );
-    }
-  }
-
   /** Makes the own node; waits while another session has it. */
   async function takeName(state: MemberState): Promise<void> {
     const data = JSON.stringify(state);
@@ -195,7 +178,7 @@ export async function createArbiter(
     if (joined) throw new RcmError("STATE", "arbiter.join: it has joined already");
     await tree.open(options.connectTimeoutMilli ?? CONNECT_TIMEOUT_MS);
     if (tier !== "" && kind !== "none") {
-      for (const folder of [folders.member, folders.observer]) await makeFolders(folder);
+      for (const folder of [folders.member, folders.observer]) await makeFolders(tree, folder);
       mine = `${folders[kind]}/${node}`;
       await takeName(state);
       tree.keep(mine, JSON.stringify(state), true);
@@ -219,7 +202,7 @@ export async function createArbiter(
     const version = expectedVersion === null ? 0 : expectedVersion + 1;
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       const outcome = await tree.change(changes);
-      if (outcome === "missing" && expectedVersion === null) await makeFolders(base);
+      if (outcome === "missing" && expectedVersion === null) await makeFolders(tree, base);
       const view = outcome === "done" ? null : await read();
       const isDone = view === null || view.running?.mine === true &&
           view.master?.version === version && sameMaster(view.master.record, record);
