@@ -147,6 +147,7 @@ export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
     prefix: "",
     workDir: "rcm-fake",
     tierName: plan.context.name,
+    arbitration: null,
     library: fake.library,
     log,
     events: createEventHub(log),
