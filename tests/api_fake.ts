@@ -285,6 +285,16 @@ function createFake(): Fake {
       socket?.destroy();
       return 0;
     },
+    rcm_ack: () => 0,
+    rcm_arbiter_open: () => -7,
+    rcm_arbiter_request: () => -3,
+    rcm_arbiter_take: () => 0,
+    rcm_arbiter_arm: () => 0,
+    rcm_arbiter_wait: () => 0,
+    rcm_arbiter_lease: () => -3,
+    rcm_arbiter_end: () => 0,
+    rcm_arbiter_close: () => -3,
+    rcm_arbiter_held: () => -6,
   };
 
   const fake: Fake = {
