@@ -35,6 +35,7 @@ import { type ContextReceiver, createReceiver } from "./receiver.ts";
 import type { EventHub } from "./observe/events.ts";
 import { LogKey } from "./observe/log_texts.ts";
 import { errorText, type LogSink } from "./observe/logger.ts";
+import { type CountersPlace, countersText } from "./observe/counters_text.ts";
 import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
 import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
 import { unsupported } from "./unsupported.ts";
@@ -66,6 +67,8 @@ export interface ContextOptions {
   readonly tierName: string;
   /** What `setArbArg` was given; null: nothing. A tier's context needs it. */
   readonly arbitration: { readonly address: string; readonly path: string } | null;
+  /** Contexts of the configuration, for who reads the counters file. */
+  readonly contexts: CountersPlace["contexts"];
   readonly library: NativeLibrary;
   readonly log: LogSink;
   readonly events: EventHub;
@@ -242,7 +245,15 @@ export function createContext(options: ContextOptions): FactoryContext {
       signal?.throwIfAborted();
       const tx = chosen.map((entry) => ({ ...entry, repairFd }));
       const text = new TextEncoder().encode(
-        startText(plan, options.prefix, mode, tx, injection, recordStart(), isManual),
+        startText(plan, {
+          prefix: options.prefix,
+          deliver: mode,
+          tx,
+          injection,
+          record: recordStart(),
+          isManual,
+          countersText: countersText(plan, options),
+        }),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
       if (handle < 0) throw nativeError(library, handle, `start of context ${name}`);

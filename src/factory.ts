@@ -8,6 +8,7 @@ import { readArbConfig } from "./arbitration/config_read.ts";
 import {
   configView,
   contextName,
+  contextNames,
   loadConfig,
   loadConfigText,
   type LoadedConfig,
@@ -141,6 +142,7 @@ export function newRcmFactory(
       workDir: home,
       tierName,
       arbitration,
+      contexts: contextNames(configured),
       library,
       log,
       events,

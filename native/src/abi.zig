@@ -9,6 +9,10 @@
 const std = @import("std");
 const record = @import("order/record.zig");
 const snapshot = @import("stats/snapshot.zig");
+const counters = @import("stats/counters.zig");
+const limits = @import("limits.zig");
+const node = @import("window/node.zig");
+const record_file = @import("order/record_file.zig");
 
 /// What a traffic call answers (`RcmStatus` of the public API, guide 9.3).
 pub const Status = enum(u32) {
@@ -203,13 +207,23 @@ pub const ArbiterLease = extern struct {
 };
 
 pub const constants = struct {
-    pub const abi_version: u32 = 2;
+    pub const abi_version: u32 = 4;
     pub const descriptor_batch: u32 = 1024;
     pub const record_header_bytes: u32 = @sizeOf(record.RecordHeader);
     pub const message_bytes_max: u32 = 1 << 30;
     pub const thread_no_max: u32 = 63;
     /// Of one context: their index is 8 bits of a handle.
     pub const transmitters_max: u32 = 256;
+    /// Of a counters file.
+    pub const counters_page_offset: u32 = counters.page_offset;
+    pub const counters_file_kind: u32 = @backingInt(node.FileKind.counters);
+    pub const file_version: u32 = node.file_version;
+    /// Of record files.
+    pub const record_version: u32 = record_file.version;
+    pub const record_block_bytes: u32 = limits.record_block_bytes;
+    pub const record_block_header_bytes: u32 = limits.record_block_header_bytes;
+    pub const record_table_offset: u32 = record_file.table_offset;
+    pub const record_entries_max: u32 = record_file.entries_max;
 };
 
 pub const shared_structs = .{
@@ -225,6 +239,12 @@ pub const shared_structs = .{
     .ArbiterRequest = ArbiterRequest,
     .ArbiterEvent = ArbiterEvent,
     .ArbiterLease = ArbiterLease,
+    .FileHeader = node.FileHeader,
+    .CountersPage = counters.CountersPage,
+    .CountersSection = counters.CountersSection,
+    .RecordFileHeader = record_file.RecordFileHeader,
+    .RecordStreamEntry = record_file.StreamEntry,
+    .RecordBlockHeader = record_file.BlockHeader,
 };
 
 pub const shared_enums = .{
@@ -242,6 +262,7 @@ pub const shared_enums = .{
     .ArbiterOp = ArbiterOp,
     .ArbiterFlag = ArbiterFlag,
     .ArbiterEventKind = ArbiterEventKind,
+    .CountersSectionKind = counters.SectionKind,
 };
 
 comptime {

@@ -20,6 +20,7 @@ const address = @import("transport/address.zig");
 const waker = @import("agent/waker.zig");
 const Context = @import("agent/context.zig").Context;
 const context_start = @import("agent/context_start.zig");
+const record_agent = @import("agent/record_agent.zig");
 const context_stats = @import("agent/context_stats.zig");
 const transmitter_file = @import("agent/transmitter.zig");
 const Bump = @import("window/pool.zig").Bump;
@@ -172,6 +173,41 @@ export fn rcm_fd_close(fd: i32) i32 {
     if (fd < 0) return fail(.argument);
     udp.close(fd);
     return 0;
+}
+
+/// 1: somebody holds the lock on the file, as the owner of a context's file does; 0: nobody does,
+/// or there is no such file of this user's. The owner does not notice.
+export fn rcm_file_owned(path: ?[*]u8, length: u32) i32 {
+    return @intFromBool(files.is_owned_path(slice(path, length)));
+}
+
+/// Cuts the record in `directory` (with a slash at its end) / `name` in front of `sqn`. The number
+/// of files that were set aside.
+export fn rcm_record_cut(
+    directory: ?[*]u8,
+    directory_bytes: u32,
+    name: ?[*]u8,
+    name_bytes: u32,
+    sqn: f64,
+) i32 {
+    if (!(sqn >= 0 and sqn <= 1 << 53)) {
+        failure.set("{d} is no sequence number", .{sqn});
+        return fail(.argument);
+    }
+    const count = record_agent.cut_record(gpa, .{
+        .directory = slice(directory, directory_bytes),
+        .context = slice(name, name_bytes),
+        .context_id = 0,
+        .file_bytes = 0,
+    }, @intFromFloat(sqn), &failure) catch |e| return switch (e) {
+        error.Shm => fail(.shm),
+        error.Record => fail(.record),
+        error.OutOfMemory => blk: {
+            failure.set("out of memory", .{});
+            break :blk fail(.native);
+        },
+    };
+    return @intCast(count);
 }
 
 // -------------------------------------------------------------------- contexts

@@ -11,6 +11,7 @@ export { loadConfig, loadConfigText, type LoadedConfig, type LoadOptions } from 
 export { nearestName, suggestion } from "./names.ts";
 export {
   contextName,
+  contextNames,
   resolveContext,
   type ResolvedContext,
   type ResolvedRx,

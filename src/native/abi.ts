@@ -6,16 +6,24 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x4a40c0ca;
+export const ABI_HASH = 0x10724264;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 2,
+  abiVersion: 4,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,
   threadNoMax: 63,
   transmittersMax: 256,
+  countersPageOffset: 512,
+  countersFileKind: 6,
+  fileVersion: 2,
+  recordVersion: 1,
+  recordBlockBytes: 524288,
+  recordBlockHeaderBytes: 64,
+  recordTableOffset: 4096,
+  recordEntriesMax: 2032,
 } as const;
 
 export const Status = {
@@ -193,6 +201,13 @@ export const ArbiterEventKind = {
   ENDED: 5,
 } as const;
 export type ArbiterEventKind = (typeof ArbiterEventKind)[keyof typeof ArbiterEventKind];
+
+export const CountersSectionKind = {
+  TX: 1,
+  RX: 2,
+  STREAMS: 3,
+} as const;
+export type CountersSectionKind = (typeof CountersSectionKind)[keyof typeof CountersSectionKind];
 
 export const Descriptor = {
   bytes: 32,
@@ -432,5 +447,115 @@ export const ArbiterLease = {
     timeoutMs: { offset: 8, type: "f64" },
     holding: { offset: 16, type: "u32" },
     beats: { offset: 20, type: "u32" },
+  },
+} as const;
+
+export const FileHeader = {
+  bytes: 264,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    version: { offset: 8, type: "u32" },
+    layoutHash: { offset: 12, type: "u32" },
+    kind: { offset: 16, type: "u32" },
+    headerBytes: { offset: 20, type: "u32" },
+    bodyBytes: { offset: 24, type: "u64" },
+    arenaBytes: { offset: 32, type: "u64" },
+    chunkBytes: { offset: 40, type: "u32" },
+    nodeCount: { offset: 44, type: "u32" },
+    partition: { offset: 48, type: "u32" },
+    contextBytes: { offset: 52, type: "u16" },
+    topicBytes: { offset: 54, type: "u16" },
+    context: { offset: 56, type: "u8", count: 64 },
+    topic: { offset: 120, type: "u8", count: 128 },
+    reserved: { offset: 248, type: "u64" },
+    check: { offset: 256, type: "u32" },
+    pid: { offset: 260, type: "u32" },
+  },
+} as const;
+
+export const CountersPage = {
+  bytes: 40,
+  fields: {
+    abiHash: { offset: 0, type: "u32" },
+    contextId: { offset: 4, type: "u32" },
+    intervalMs: { offset: 8, type: "u32" },
+    sectionCount: { offset: 12, type: "u32" },
+    textOffset: { offset: 16, type: "u32" },
+    textBytes: { offset: 20, type: "u32" },
+    sectionsOffset: { offset: 24, type: "u32" },
+    pad: { offset: 28, type: "u32" },
+    startedMs: { offset: 32, type: "u64" },
+  },
+} as const;
+
+export const CountersSection = {
+  bytes: 32,
+  fields: {
+    sequence: { offset: 0, type: "u64" },
+    stampMs: { offset: 8, type: "u64" },
+    capacity: { offset: 16, type: "u32" },
+    bytes: { offset: 20, type: "u32" },
+    kind: { offset: 24, type: "u32" },
+    index: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const RecordFileHeader = {
+  bytes: 264,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    version: { offset: 8, type: "u32" },
+    layoutHash: { offset: 12, type: "u32" },
+    fileNo: { offset: 16, type: "u32" },
+    blockBytes: { offset: 20, type: "u32" },
+    blockCount: { offset: 24, type: "u32" },
+    contextId: { offset: 28, type: "u32" },
+    baseSqn: { offset: 32, type: "u64" },
+    life: { offset: 40, type: "u64" },
+    epochNumber: { offset: 48, type: "u64" },
+    epochId: { offset: 56, type: "u64" },
+    contextBytes: { offset: 64, type: "u32" },
+    reserved: { offset: 68, type: "u32" },
+    context: { offset: 72, type: "u8", count: 64 },
+    zeros: { offset: 136, type: "u8", count: 120 },
+    check: { offset: 256, type: "u32" },
+    pid: { offset: 260, type: "u32" },
+  },
+} as const;
+
+export const RecordStreamEntry = {
+  bytes: 256,
+  fields: {
+    check: { offset: 0, type: "u32" },
+    id: { offset: 4, type: "u32" },
+    connection: { offset: 8, type: "u64" },
+    firstSqn: { offset: 16, type: "u64" },
+    source: { offset: 24, type: "u16" },
+    transport: { offset: 26, type: "u16" },
+    partition: { offset: 28, type: "u16" },
+    txArg: { offset: 30, type: "u16" },
+    isTier: { offset: 32, type: "u8" },
+    nameBytes: { offset: 33, type: "u8" },
+    topicBytes: { offset: 34, type: "u8" },
+    pad: { offset: 35, type: "u8" },
+    reserved: { offset: 36, type: "u32" },
+    name: { offset: 40, type: "u8", count: 64 },
+    topic: { offset: 104, type: "u8", count: 128 },
+    zeros: { offset: 232, type: "u8", count: 24 },
+  },
+} as const;
+
+export const RecordBlockHeader = {
+  bytes: 64,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    kind: { offset: 8, type: "u32" },
+    blocks: { offset: 12, type: "u32" },
+    fileNo: { offset: 16, type: "u32" },
+    block: { offset: 20, type: "u32" },
+    baseSqn: { offset: 24, type: "u64" },
+    life: { offset: 32, type: "u64" },
+    zeros: { offset: 40, type: "u8", count: 20 },
+    check: { offset: 60, type: "u32" },
   },
 } as const;

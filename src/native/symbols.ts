@@ -23,6 +23,11 @@ export const symbols = {
   rcm_version: { parameters: ["buffer", "u32"], result: "i32" },
   // int32_t rcm_last_error(char *text, uint32_t capacity)
   rcm_last_error: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_file_owned(const char *path, uint32_t length)
+  rcm_file_owned: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_record_cut(const char *directory, uint32_t length, const char *name,
+  //   uint32_t name_length, double sqn)
+  rcm_record_cut: { parameters: ["buffer", "u32", "buffer", "u32", "f64"], result: "i32" },
   // int32_t rcm_context_start(const char *json, uint32_t length, int32_t waker)
   rcm_context_start: { parameters: ["buffer", "u32", "i32"], result: "i32" },
   // int32_t rcm_context_state(uint32_t context)

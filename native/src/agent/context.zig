@@ -32,6 +32,7 @@ const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
 const Lending = @import("lending.zig").Lending;
 const manual_ack = @import("manual_ack.zig");
+const Counters = @import("counters.zig").Counters;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -85,6 +86,8 @@ pub const Context = struct {
     /// Key and time of the last line of level ERROR or FATAL.
     last_error_key: u32 = 0,
     last_error_ms: u64 = 0,
+    /// What other processes may read of it.
+    counters: ?Counters = null,
 
     pub fn o(self: *const Context) *const options_file.Options {
         return &self.parsed.value;
@@ -244,13 +247,14 @@ pub const Context = struct {
             defer self.shm_token.give();
             shm.step(now_ns);
         };
-        for (self.channels) |c| {
+        for (self.channels, 0..) |c, place| {
             if (!c.token.try_take_unwanted()) {
                 work += 1;
                 continue;
             }
             defer c.token.give();
             work += c.step(now_ns);
+            if (self.counters) |*k| k.after_tx(self, place, now_ns);
             if (!c.take_progress()) continue;
             barrier.full(); // JavaScript stores its interest, then reads the cursors.
             if (self.interest.load(.monotonic)) {
@@ -265,7 +269,9 @@ pub const Context = struct {
         const rx = self.rx orelse return 0;
         if (!rx.token.try_take_unwanted()) return 1;
         defer rx.token.give();
-        return rx.step(now_ns);
+        const work = rx.step(now_ns);
+        if (self.counters) |*k| k.after_rx(self, now_ns);
+        return work;
     }
 
     /// Wakes JavaScript when there is something for it: messages, events, log lines.
@@ -320,6 +326,14 @@ pub const Context = struct {
         if (role != .tx) if (self.rx) |rx| {
             at = @min(at, rx.next_deadline_ns(now_ns));
         };
+        if (self.counters) |*k| {
+            if (role != .rx) if (k.tx_deadline_ns(self)) |due_ns| {
+                at = @min(at, due_ns);
+            };
+            if (role != .tx and self.rx != null) if (k.rx_deadline_ns(self)) |due_ns| {
+                at = @min(at, due_ns);
+            };
+        }
         if (self.draining.load(.acquire) and !self.is_drained()) {
             at = @min(at, now_ns + clock.ns_per_ms);
         }
@@ -506,8 +520,9 @@ pub const Context = struct {
         const is_error = notice.level == @backingInt(abi.LogLevel.err) or
             notice.level == @backingInt(abi.LogLevel.fatal);
         if (!is_error) return;
-        self.last_error_key = notice.code;
-        self.last_error_ms = clock.monotonic_ns() / clock.ns_per_ms;
+        const now_ms = clock.monotonic_ns() / clock.ns_per_ms;
+        @atomicStore(u32, &self.last_error_key, notice.code, .monotonic);
+        @atomicStore(u64, &self.last_error_ms, now_ms, .monotonic);
     }
 
     // ---------------------------------------------------------------- state
@@ -613,6 +628,7 @@ pub const Context = struct {
     pub fn release(self: *Context) void {
         const gpa = self.gpa;
         var record_agent: ?*RecordAgent = null;
+        if (self.counters) |*k| k.close(gpa);
         if (self.shm_receivers) |*shm| shm.deinit();
         if (self.rx) |rx| {
             rx.deinit(gpa);

@@ -32,6 +32,7 @@ const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const Context = @import("context.zig").Context;
 const manual_ack = @import("manual_ack.zig");
+const Counters = @import("counters.zig").Counters;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -75,6 +76,11 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
     if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    if (self.o().countersText.len > 0) {
+        var counters: Counters = undefined;
+        try counters.open(self, failure);
+        self.counters = counters;
+    }
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;

@@ -98,6 +98,7 @@ pub const FileKind = enum(u32) {
     block_1 = 3,
     block_2 = 4,
     receiver = 5,
+    counters = 6,
 };
 
 pub const file_magic: u64 = 0x314d_4853_204d_4352; // "RCM SHM1"
