@@ -255,7 +255,7 @@ faulty("data that a server would drop the link for is refused before", {}, async
     address: zk.address,
     path: bed.path,
     sessionTimeoutMilli: 2000,
-    events: { session() {}, changed() {}, watchdog() {} },
+    events: { session() {}, changed() {}, watchdog() {}, fault() {} },
   });
   try {
     await tree.open(10_000);
@@ -288,7 +288,7 @@ faulty("a record that is none stops whoever joins", {}, async (bed, zk) => {
     address: zk.address,
     path: bed.path,
     sessionTimeoutMilli: 2000,
-    events: { session() {}, changed() {}, watchdog() {} },
+    events: { session() {}, changed() {}, watchdog() {}, fault() {} },
   });
   await tree.open(10_000);
   await makeFolders(tree, `${bed.path}/cluster_T`);
@@ -309,7 +309,7 @@ faulty("a chroot that is missing is named; one that is there works", {}, async (
     address: zk.address,
     path: "/x",
     sessionTimeoutMilli: 2000,
-    events: { session() {}, changed() {}, watchdog() {} },
+    events: { session() {}, changed() {}, watchdog() {}, fault() {} },
   });
   await tree.open(10_000);
   await makeFolders(tree, "/sub");

@@ -46,7 +46,7 @@ export async function pushConfig(
     address,
     path,
     sessionTimeoutMilli: SESSION_TIMEOUT_MS,
-    events: { session() {}, changed() {}, watchdog() {} },
+    events: { session() {}, changed() {}, watchdog() {}, fault() {} },
   });
   try {
     await tree.open(CONNECT_TIMEOUT_MS);
