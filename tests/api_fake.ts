@@ -148,6 +148,7 @@ export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
     prefix: "",
     workDir: "rcm-fake",
     tierName: plan.context.name,
+    arbitration: null,
     contexts: [],
     library: fake.library,
     log,

@@ -58,7 +58,7 @@ pub const Counters = struct {
         const o = context.o();
         const count = context.channels.len;
         const has_rx = context.rx != null;
-        const wishes = try gpa.alloc(file.Wish, count + if (has_rx) 1 + stream_sections else 0);
+        const wishes = try gpa.alloc(file.Wish, count + if (has_rx) @as(u32, 1 + stream_sections) else 0);
         defer gpa.free(wishes);
         for (wishes[0..count], context.channels, 0..) |*wish, c, i| wish.* = .{
             .kind = .tx,
