@@ -279,7 +279,8 @@ pub const SimHost = struct {
     pub fn append_fill(self: *SimHost, entry: *const Entry, offset: u32, bytes: []const u8) Filled {
         if (self.dead()) return .no_memory;
         if (self.memory_full and self.dice.coin()) return .no_memory;
-        if (self.fill_entry == null or !std.meta.eql(self.fill_entry.?, entry.*)) {
+        const is_other = self.fill_entry == null or !std.meta.eql(self.fill_entry.?, entry.*);
+        if (is_other or offset == 0) {
             self.fill_entry = entry.*;
             self.fill_offset = 0;
         }
