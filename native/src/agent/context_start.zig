@@ -307,7 +307,13 @@ fn configured_of(
 ) error{OutOfMemory}![]peers.Configured {
     const configured = try gpa.alloc(peers.Configured, p.receivers.len);
     for (p.receivers, configured) |r, *c| {
-        c.* = .{ .id = r.id, .name = r.name, .shared = r.shared };
+        c.* = .{
+            .id = r.id,
+            .name = r.name,
+            .shared = r.shared,
+            .tier = r.tier,
+            .is_observer = r.observer,
+        };
     }
     return configured;
 }

@@ -148,9 +148,11 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
 
 /// The fragment up to which everybody has the message at `acked`.
 fn first_fragment(c: *TxChannel, acked: u64) u32 {
+    // What a tier has committed ends with a message.
+    if (c.sender.peers.tiers.len > 0) return 0;
     var low: ?u32 = null;
     for (c.sender.peers.slice()) |*p| {
-        if (p.state != .connected) continue;
+        if (p.state != .connected or !p.counts_alone()) continue;
         const frag: u32 = if (p.acked.msg == acked) p.acked.frag else 0;
         low = @min(low orelse frag, frag);
     }
@@ -163,7 +165,7 @@ fn ack_stats(p: *const Peer) snapshot.AckStats {
         .state = if (p.state == .connected) .connected else .disconnect,
         .ip = p.address.ip,
         .port = p.address.port,
-        .is_mandatory_acker = @intFromBool(p.mandatory),
+        .is_mandatory_acker = @intFromBool(p.mandatory or p.tier != null),
         .is_configured = @intFromBool(p.configured),
         .frag_no = p.acked.frag,
         .is_out_of_memory = @intFromBool(p.no_memory),

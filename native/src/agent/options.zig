@@ -3,8 +3,15 @@
 
 const std = @import("std");
 
-/// `shared`: reads the window in place.
-pub const Receiver = struct { id: u16, name: []const u8, shared: bool = false };
+/// `shared`: reads the window in place. `tier`: name of the tier that it is a member of, or ""; an
+/// observer has its tier's name too.
+pub const Receiver = struct {
+    id: u16,
+    name: []const u8,
+    shared: bool = false,
+    tier: []const u8 = "",
+    observer: bool = false,
+};
 /// A context whose window of the transport is read in place.
 pub const InPlace = struct { id: u16, name: []const u8 };
 

@@ -212,6 +212,8 @@ pub const Sender = struct {
         self.syn_step_ns = limits.syn_first_ns;
         self.set_phase(.started, now_ns);
         for (self.peers.slice()) |*p| p.acked = .{ .msg = first };
+        // Of a window that was kept the tiers have all that was acknowledged in it.
+        for (self.peers.tiers) |*t| t.acked = first;
     }
 
     fn set_phase(self: *Sender, phase: Phase, now_ns: u64) void {
@@ -310,7 +312,8 @@ pub const Sender = struct {
             self.inflight_first = (self.inflight_first + 1) % @as(u32, @intCast(self.inflight.len));
             self.inflight_count -= 1;
         }
-        if (self.peers.connected == 0) return;
+        // At least one has it: a tier's position is what somebody said.
+        if (self.peers.connected == 0 and self.peers.tiers.len == 0) return;
         if (low.msg > self.window.acked() and low.msg <= self.window.written()) {
             self.window.set_acked(low.msg);
             // Who has it need not be told of it: the numbers that SYN tells stay in order.
@@ -449,7 +452,7 @@ pub const Sender = struct {
                 self.tell_silent(now_ns, p);
                 self.disconnect(now_ns, p);
             } else if (self.o.slow_disconnect and self.stuck_since_ns != 0 and
-                p.acked.less(self.announced) and
+                p.counts_alone() and p.acked.less(self.announced) and
                 now_ns >= self.slow_since_ns(p) + self.o.ack_timeout_ns)
             {
                 self.notices.log(.slow_receiver_disconnected, .warn, .{
@@ -532,7 +535,7 @@ pub const Sender = struct {
             switch (p.state) {
                 .connected => {
                     at = @min(at, p.last_heard_ns + self.o.ack_timeout_ns);
-                    if (self.o.slow_disconnect and self.is_stuck()) {
+                    if (self.o.slow_disconnect and p.counts_alone() and self.is_stuck()) {
                         const slow_ns = self.slow_since_ns(p) + self.o.ack_timeout_ns;
                         at = @min(at, @max(now_ns + ns_per_ms, slow_ns));
                     }

@@ -120,7 +120,7 @@ fn agree(
     const start: Position = if (r.has_position != 0)
         .{ .msg = h.number, .frag = r.frag }
     else
-        .{ .msg = join_at(self, now_ns) };
+        .{ .msg = begin_at(self, now_ns, p) };
     // The session that was ended may not come to life again by an ACK that is still under way.
     if (p.state == .disconnected) p.session_token = 0;
     if (p.state == .connected and mutant.on(.offer_replaces)) self.peers.set_state(p, .known);
@@ -197,6 +197,12 @@ pub fn join_at(self: *const Sender, now_ns: u64) u64 {
     return @max(at, self.window.reclaimed());
 }
 
+/// The same for one receiver. What its tier has committed a member takes from the tier.
+fn begin_at(self: *const Sender, now_ns: u64, p: *const Peer) u64 {
+    const t = p.tier orelse return join_at(self, now_ns);
+    return @max(self.peers.tiers[t].acked, self.window.reclaimed());
+}
+
 /// The peer that a frame with a session token belongs to, or null (counted, and answered by a RST).
 fn session_peer(
     self: *Sender,
@@ -254,8 +260,9 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     p.mandatory = h.flags().mandatory;
     p.address = from;
     const was_connected = p.state == .connected;
+    const is_news = p.mandatory and self.peers.tier_acked(p, at.msg);
     if (!was_connected) connect(self, now_ns, p, at);
-    if (p.acked.less(at) or !was_connected) {
+    if (p.acked.less(at) or !was_connected or is_news) {
         p.last_progress_ns = now_ns;
         if (p.acked.less(at)) p.acked = at;
         self.advance_acked(now_ns);
@@ -284,7 +291,9 @@ fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position) void {
         .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
     });
     self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
-    const back = Position.max(at, .{ .msg = self.window.acked() });
+    var wanted = at;
+    for (self.peers.tiers) |*t| wanted = Position.min(wanted, .{ .msg = t.acked });
+    const back = Position.max(wanted, .{ .msg = self.window.acked() });
     if (alone and back.less(self.sent)) {
         // Nobody listened so far: what was sent into the void goes again as new data, in window's
         // pace.

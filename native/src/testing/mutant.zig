@@ -122,6 +122,14 @@ pub const Mutant = enum {
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.
     flag_ignored_in_place,
+    /// A tier holds the window only while a member of it is connected.
+    tier_not_mandatory,
+    /// The window follows the member of a tier that has least.
+    tier_lowest_ack,
+    /// A tier's position is what one of its members said last.
+    tier_goes_back,
+    /// What an observer of a tier has counts for the tier.
+    tier_observer_counts,
 };
 
 /// Set by the simulator before a run; never by the library.
