@@ -62,7 +62,10 @@ test("guide 5.2: client1 sends to server1 and server2", () => {
   assert.equal(client.tx.length, 1);
   assert.equal(client.tx[0]?.topic, "req");
   assert.deepEqual(client.tx[0]?.partitions.map(({ receivers }) => receivers), [
-    [{ id: 2, name: "server1", shared: false }, { id: 3, name: "server2", shared: false }],
+    [
+      { id: 2, name: "server1", shared: false, tier: "", observer: false },
+      { id: 3, name: "server2", shared: false, tier: "", observer: false },
+    ],
   ]);
   const [rx] = resolveContext(loaded, "server2").rx;
   assert.deepEqual([rx?.transportId, rx?.topic, rx?.partitionNo, rx?.lane], [1, "req", 1, 0]);

@@ -4,7 +4,7 @@
 //!     sim --mutants | --mutant NAME [--seed N ...]
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
-//! from 2^40 on), then seeds from 1 on until ten million events. With `--seed N` alone just that
+//! from 2^40 on), some with members of a tier (2^42), then seeds from 1 on until ten million events. With `--seed N` alone just that
 //! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
 //! The last line is `N passed, N failed`.
 
@@ -74,6 +74,7 @@ const regression_seeds = [_]u64{
 };
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;
+const tier_seeds_default = 40;
 
 const Arguments = struct {
     seed: ?u64 = null,
@@ -180,6 +181,9 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
         for (regression_seeds) |seed| try run_seed(out, &tally, seed, a.verbose);
         for (0..deadly_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_deadly_seed + i, a.verbose);
+        }
+        for (0..tier_seeds_default) |i| {
+            try run_seed(out, &tally, scenario.first_tier_seed + i, a.verbose);
         }
     }
     const only_one = a.seed != null and a.last == null and a.events == null and a.minutes == null;

@@ -19,6 +19,10 @@ export interface ConfiguredReceiver {
   readonly name: string;
   /** Reads the sender's window in place (`UseSharedMemory`, `ShmContext`). */
   readonly shared: boolean;
+  /** Its tier's name: the tier as a whole acknowledges; "" for a single node. */
+  readonly tier: string;
+  /** Observes its tier: what it has does not count. */
+  readonly observer: boolean;
 }
 
 /** A context whose window is read in place. */
@@ -257,6 +261,12 @@ function readsInPlace(receiver: Node, sender: string, transport: Entry<"transpor
     look(receiver.entry, "ShmContext").value.includes(sender);
 }
 
+/** What a sender has to know of a receiver's tier. */
+function placeInTier({ entry }: Node): Pick<ConfiguredReceiver, "tier" | "observer"> {
+  if (look(entry, "IsSingleton").value) return { tier: "", observer: false };
+  return { tier: look(entry, "TierName").value, observer: look(entry, "IsObserver").value };
+}
+
 /** Where a received transport comes from: windows on this machine, the network, or both. */
 function originsOf(
   node: Node,
@@ -283,6 +293,7 @@ function txOf({ name, entry, tx }: Node, model: Model): readonly ResolvedTx[] {
         id: receiver.id,
         name: receiver.name,
         shared: readsInPlace(receiver, name, transport),
+        ...placeInTier(receiver),
       })),
       sharedMemory: look(transport, "UseSharedMemory").value,
     };

@@ -253,13 +253,13 @@ pub const Peers = struct {
     fn tier_position(self: *Peers, index: usize) ?Position {
         if (mutant.on(.tier_not_mandatory)) {
             for (self.slice()) |*p| {
-                if (p.tier == index and p.state == .connected) break;
+                if (p.tier == @as(u16, @intCast(index)) and p.state == .connected) break;
             } else return null;
         }
         var at: u64 = self.tiers[index].acked;
         if (mutant.on(.tier_lowest_ack)) {
             for (self.slice()) |*p| {
-                if (p.tier == index) at = @min(at, p.acked.msg);
+                if (p.tier == @as(u16, @intCast(index))) at = @min(at, p.acked.msg);
             }
         }
         return .{ .msg = at };

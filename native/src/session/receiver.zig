@@ -549,7 +549,7 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.slot != null;
+        h.connection_flags.flags.mandatory = s.slot != null or s.ack_limit != null;
         body.* = .{
             .session_token = s.session_token,
             .highest = s.announced.msg,

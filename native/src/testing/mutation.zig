@@ -106,6 +106,11 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
+        .tier_not_mandatory,
+        .tier_lowest_ack,
+        .tier_goes_back,
+        .tier_observer_counts,
+        => scenario.first_tier_seed,
         else => 1,
     };
 }

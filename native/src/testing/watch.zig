@@ -166,6 +166,8 @@ fn look_at_held_up(c: *Cluster, w: *Window, local_ns: u64) void {
         w.low_moved_ns = local_ns;
         return;
     }
+    // A tier may hold its senders up for as long as it likes.
+    if (c.scenario.tier.members != 0) return;
     if (!c.scenario.slow_disconnect or !has_ample_memory(c)) return;
     const ack_timeout_ns = c.scenario.transports[w.transport].ack_timeout_ns;
     const stuck_ns = local_ns - w.low_moved_ns;
