@@ -141,12 +141,13 @@ test("guide 6.2.1: the tier's contexts merge into 5.2", () => {
   assert.equal(node.values.SyncIp, "192.168.86.102");
   assert.equal(node.tierName, "HaTest");
   const receivers = resolveContext(loaded, "client1").tx[0]?.partitions[0]?.receivers;
-  assert.deepEqual(receivers?.map(({ name }) => name), [
-    "server1",
-    "server2",
-    "HaNode1",
-    "HaNode2",
+  assert.deepEqual(receivers?.map(({ name, tier }) => [name, tier]), [
+    ["server1", ""],
+    ["server2", ""],
+    ["HaNode1", "HaTest"],
+    ["HaNode2", "HaTest"],
   ]);
+  assert.deepEqual(receivers?.map(({ observer }) => observer), [false, false, false, false]);
 });
 
 test("guide 7.2.6: shared memory merges into 5.2", () => {

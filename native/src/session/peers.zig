@@ -56,6 +56,9 @@ pub const Peer = struct {
     instance: u64 = 0,
     session_token: u64 = 0,
     acked: Position = .{ .msg = 0 },
+    /// What its log has, which moves the window: never below `acked`, and more than that where it
+    /// acknowledges what was processed.
+    taken: Position = .{ .msg = 0 },
     highest: u64 = 0,
     confirmed_ns: u64 = 0,
     /// While it is confirming, it holds the window until then.
@@ -75,6 +78,12 @@ pub const Peer = struct {
     name_len: u16 = 0,
     name: [64]u8 = @splat(0),
     candidate: Candidate = .{},
+
+    /// Nothing that was said before counts.
+    pub fn begin_at(self: *Peer, at: Position) void {
+        self.acked = at;
+        self.taken = at;
+    }
 
     pub fn name_slice(self: *const Peer) []const u8 {
         return self.name[0..self.name_len];
@@ -265,19 +274,44 @@ pub const Peers = struct {
         return .{ .msg = at };
     }
 
-    /// The lowest position of those who hold, or null when nobody does.
+    /// How far a tier lets new data go on. Its pace is that of its commits; but a message that is
+    /// longer than the window, and can only be committed as a whole, must get in.
+    fn tier_taken(self: *Peers, index: usize) ?Position {
+        const committed = self.tier_position(index) orelse return null;
+        if (mutant.on(.tier_stops_inside)) return committed;
+        var best = committed;
+        for (self.slice()) |*p| {
+            if (p.tier != @as(u16, @intCast(index)) or p.state != .connected) continue;
+            best = Position.max(best, p.taken);
+        }
+        return Position.min(best, .{ .msg = committed.msg + 1 });
+    }
+
+    /// The lowest acknowledged position of those who hold, or null when nobody does.
     pub fn lowest(self: *Peers, hold: Hold) ?Position {
+        return self.lowest_of(hold, "acked");
+    }
+
+    /// The same of what they have taken.
+    pub fn lowest_taken(self: *Peers, hold: Hold) ?Position {
+        if (mutant.on(.manual_holds_window)) return self.lowest(hold);
+        return self.lowest_of(hold, "taken");
+    }
+
+    fn lowest_of(self: *Peers, hold: Hold, comptime cursor: []const u8) ?Position {
         var low: ?Position = null;
         for (0..self.tiers.len) |i| {
-            const at = self.tier_position(i) orelse continue;
+            const is_acked = comptime std.mem.eql(u8, cursor, "acked");
+            const stands = if (is_acked) self.tier_position(i) else self.tier_taken(i);
+            const at = stands orelse continue;
             low = if (low) |l| Position.min(l, at) else at;
         }
         for (self.slice()) |*p| {
             if (!p.counts_alone()) continue;
             const at: Position = switch (p.state) {
-                .connected => p.acked,
+                .connected => @field(p, cursor),
                 .confirming => if (hold.now_ns < p.hold_until_ns)
-                    p.acked
+                    @field(p, cursor)
                 else
                     continue,
                 .known => if (p.configured and hold.now_ns < hold.configured_until_ns)

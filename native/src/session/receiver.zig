@@ -533,11 +533,15 @@ pub const Receiver = struct {
     }
 
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
-        const at = s.ack_position(&self.shared);
+        const taken = s.ack_position(&self.shared);
+        const at: Position = if (s.committed) |committed|
+            Position.min(.{ .msg = committed }, .{ .msg = taken.msg })
+        else
+            taken;
         s.ack_now = false;
         s.since_ack_datagrams = 0;
         s.last_ack_ns = now_ns;
-        s.acked = at;
+        s.acked = taken;
         s.counters.acks_sent += 1;
         const withheld = s.no_memory or s.withheld(&self.shared);
         if (withheld) self.was_withheld = true;
@@ -549,11 +553,11 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.slot != null or s.ack_limit != null;
+        h.connection_flags.flags.mandatory = s.slot != null or s.committed != null;
         body.* = .{
             .session_token = s.session_token,
-            .highest = s.announced.msg,
-            .frag = at.frag,
+            .highest = if (s.committed == null) s.announced.msg else taken.msg,
+            .frag = taken.frag,
             .receiver = self.o.id,
             .no_memory = @intFromBool(withheld),
         };

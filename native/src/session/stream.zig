@@ -122,8 +122,8 @@ pub const Stream = struct {
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
-    /// Nothing from here on is acknowledged yet, though the log has it; null: the log is enough.
-    ack_limit: ?u64 = null,
+    /// Of a tier's member: nothing from here on is committed. What the log has is told besides.
+    committed: ?u64 = null,
     /// Read in place: where this context says what it has processed. Null: datagrams come.
     slot: ?*layout.Slot = null,
     /// Read in place: one past the last number that the log has, and past the last that is claimed.
@@ -539,8 +539,7 @@ pub const Stream = struct {
             // The sender's memory is read until a message was processed.
             return Position.min(.{ .msg = self.processed_next() }, self.announced);
         }
-        var have = Position.min(self.next, self.announced);
-        if (self.ack_limit) |limit| have = Position.min(have, .{ .msg = limit });
+        const have = Position.min(self.next, self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
     }

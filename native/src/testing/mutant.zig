@@ -122,12 +122,16 @@ pub const Mutant = enum {
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.
     flag_ignored_in_place,
+    /// The window waits for what was processed, not for what was taken.
+    manual_holds_window,
     /// A tier holds the window only while a member of it is connected.
     tier_not_mandatory,
     /// The window follows the member of a tier that has least.
     tier_lowest_ack,
     /// A tier's position is what one of its members said last.
     tier_goes_back,
+    /// A message that its tier can't commit in parts must fit in the window.
+    tier_stops_inside,
     /// What an observer of a tier has counts for the tier.
     tier_observer_counts,
 };

@@ -77,7 +77,7 @@ pub fn limit_acks(c: *Cluster, node: *ReceiverNode) void {
     if (!c.scenario.tier.is_member(node.index)) return;
     for (c.windows[0..c.window_count]) |w| {
         const stream = node.receiver.find(watch.key_of(c, w)) orelse continue;
-        stream.ack_limit = c.members.known[node.index][w.index];
+        stream.committed = c.members.known[node.index][w.index];
     }
 }
 
