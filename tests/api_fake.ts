@@ -109,6 +109,8 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
       startTimeoutMs: 1000,
       isTotalOrder: true,
       usePreAllocate: false,
+      txTierId: 0,
+      txTierName: "",
       ...change,
     },
     tx: [{

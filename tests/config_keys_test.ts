@@ -296,6 +296,8 @@ test("defaults reach a context that gives nothing", () => {
     startTimeoutMs: 5000,
     isTotalOrder: true,
     usePreAllocate: false,
+    txTierId: 0,
+    txTierName: "",
   });
 });
 
@@ -354,6 +356,8 @@ test("given values reach the context, in its units", () => {
     startTimeoutMs: 7000,
     isTotalOrder: true,
     usePreAllocate: false,
+    txTierId: 0,
+    txTierName: "",
   });
   assert.equal(isRecord, false);
   assert.equal(tierName, "a");

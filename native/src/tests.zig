@@ -31,6 +31,8 @@ test {
     _ = @import("sim.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
+    _ = @import("tier/epoch.zig");
+    _ = @import("tier/tx_positions.zig");
     _ = @import("testing/dice.zig");
     _ = @import("testing/messages.zig");
     _ = @import("testing/model.zig");

@@ -6,6 +6,7 @@ const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const snapshot = @import("../stats/snapshot.zig");
 const clock = @import("clock.zig");
+const in_place = @import("../session/sender_in_place.zig");
 const Context = @import("context.zig").Context;
 const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
@@ -22,7 +23,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         c.token.take();
         const shm = if (c.shm) |*shm| shm else continue;
         shm.collect(clock.monotonic_ns(), &c.sender);
-        c.sender.tell_in_place();
+        in_place.tell_in_place(&c.sender);
     }
     defer for (self.channels) |c| c.token.give();
     if (self.rx) |rx| rx.token.take();
@@ -114,6 +115,7 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
             .handshake => .handshake,
             .started => if (draining) .draining else .started,
             .closed => .closed,
+            .follower => .follower,
         },
         .send_flag = @intFromBool(c.send_flag.load(.monotonic)),
         .max_udp_size = s.o.sizes.udp_bytes,

@@ -100,6 +100,10 @@ pub const Options = struct {
     injectDuplicatePpm: u32,
     injectDelayPpm: u32,
     injectSeed: u64,
+    /// Of a member of a tier that sends (guide 9.9.1): the id and name that its streams go by, the
+    /// same for all members. 0: a single node.
+    txTierId: u16 = 0,
+    txTierName: []const u8 = "",
     tx: []const Tx,
     rx: []const Rx,
 };

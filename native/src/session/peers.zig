@@ -174,6 +174,27 @@ pub const Peers = struct {
         return null;
     }
 
+    /// Whoever was there is to agree anew; those whom the configuration names stay known.
+    pub fn forget(self: *Peers) void {
+        var kept: u32 = 0;
+        for (self.slice()) |*p| {
+            if (!p.configured) continue;
+            const tier = p.tier;
+            const shared = p.shared;
+            const is_observer = p.is_observer;
+            self.list[kept] = fresh(p.id, p.name_slice(), true);
+            self.list[kept].tier = tier;
+            self.list[kept].shared = shared;
+            self.list[kept].is_observer = is_observer;
+            kept += 1;
+        }
+        self.count = kept;
+        self.connected = 0;
+        self.ever_connected = false;
+        self.hold_until_ns = 0;
+        self.limit_told = false;
+    }
+
     /// The entry of a receiver that answers. When the table is full, the place of one that is gone
     /// is used again, else of the one that was confirmed longest ago and never acknowledged.
     pub fn find_or_add(self: *Peers, id: u16, name: []const u8) ?*Peer {

@@ -12,6 +12,7 @@ const Address = @import("../transport/address.zig").Address;
 const Peer = @import("peers.zig").Peer;
 const number = @import("notices.zig").number;
 const Sender = @import("sender.zig").Sender;
+const in_place = @import("sender_in_place.zig");
 const Position = frame.Position;
 
 pub fn authentic(self: *Sender, h: *const frame.Header, bytes: []align(8) u8) bool {
@@ -104,7 +105,7 @@ fn agree(
     h: *const frame.Header,
     r: *const frame.SynReply,
 ) void {
-    self.tell_in_place();
+    in_place.tell_in_place(self);
     const c = &p.candidate;
     const repeated = c.token != 0 and c.instance == r.instance and c.address.eql(from) and
         now_ns < c.offered_ns + limits.confirming_hold_ns;
@@ -129,7 +130,7 @@ fn agree(
         p.shared = from.ip == 0;
         p.begin_at(Position.min(.{ .msg = start.msg }, self.announced));
         self.peers.confirm(p, now_ns);
-        self.look_at_network();
+        in_place.look_at_network(self);
     }
     const is_left = r.has_position == 2 and self.o.fresh and
         start.msg > self.window.connection_first();
@@ -185,7 +186,7 @@ fn take_candidate(self: *Sender, now_ns: u64, p: *Peer) void {
     if (p.state == .confirming) return;
     self.peers.set_state(p, .known);
     self.peers.confirm(p, now_ns);
-    self.look_at_network();
+    in_place.look_at_network(self);
 }
 
 /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).

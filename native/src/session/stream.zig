@@ -115,6 +115,8 @@ pub const Stream = struct {
     channel: *const Channel,
     phase: Phase = .init,
     connection: u64 = 0,
+    /// Of a tier's stream: under whose reign it was agreed.
+    epoch: frame.Epoch = .{},
     has_position: bool = false,
     next: Position = .{ .msg = 0 },
     /// What the sender had announced when the session was agreed: numbers are judged from there.

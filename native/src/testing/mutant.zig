@@ -132,6 +132,14 @@ pub const Mutant = enum {
     tier_goes_back,
     /// A message that its tier can't commit in parts must fit in the window.
     tier_stops_inside,
+    /// A new leader of a sending tier begins with what it writes from now on.
+    leader_from_written,
+    /// A follower of a sending tier gives up what it has numbered.
+    follower_keeps_nothing,
+    /// A receiver does not look at the epoch of a tier's stream.
+    epoch_ignored,
+    /// A receiver takes a tier's new leader for a new stream.
+    leader_begins_anew,
     /// What an observer of a tier has counts for the tier.
     tier_observer_counts,
 };
