@@ -156,6 +156,7 @@ async function simulator(bench: Bench): Promise<Outcome> {
     await run(budget("simulatorFreshEvents", bench), fresh),
     await run(budget("simulatorDeadlyEvents", bench), FIRST_DEADLY_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED + fresh),
+    await run(budget("simulatorTierEvents", bench), FIRST_SENDING_TIER_SEED + fresh),
   ]);
 }
 
@@ -164,6 +165,9 @@ const FIRST_DEADLY_SEED = 2 ** 40;
 
 /** From this one on some of its receivers are members of a tier. */
 const FIRST_TIER_SEED = 2 ** 42;
+
+/** From this one on a tier sends. */
+const FIRST_SENDING_TIER_SEED = 2 ** 43;
 
 async function fuzz(bench: Bench): Promise<Outcome> {
   const seed = freshSeed();

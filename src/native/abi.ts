@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xf7165f5b;
+export const ABI_HASH = 0xe808d9b3;
 
 /** Bounds and versions. */
 export const constants = {
@@ -130,6 +130,7 @@ export const TxPhase = {
   STARTED: 2,
   DRAINING: 3,
   CLOSED: 4,
+  FOLLOWER: 5,
 } as const;
 export type TxPhase = (typeof TxPhase)[keyof typeof TxPhase];
 

@@ -26,6 +26,8 @@ pub const first_in_place_seed: u64 = 1 << 41;
 /// From this one on, some of the receivers are members of a tier.
 pub const first_tier_seed: u64 = 1 << 42;
 const tier_salt = 0x7163;
+/// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
+pub const first_sending_tier_seed: u64 = 1 << 43;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
 
