@@ -32,6 +32,8 @@ test {
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
     _ = @import("tier/epoch.zig");
+    _ = @import("tier/entry.zig");
+    _ = @import("tier/tree.zig");
     _ = @import("tier/tx_positions.zig");
     _ = @import("testing/dice.zig");
     _ = @import("testing/messages.zig");
