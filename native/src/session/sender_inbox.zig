@@ -265,7 +265,8 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     p.mandatory = h.flags().mandatory;
     p.address = from;
     const was_connected = p.state == .connected;
-    const is_news = p.mandatory and self.peers.tier_acked(p, at.msg);
+    const is_committed = p.mandatory or mutant.on(.tier_observer_counts);
+    const is_news = is_committed and self.peers.tier_acked(p, at.msg);
     if (!was_connected) connect(self, now_ns, p, at, taken);
     if (p.acked.less(at) or p.taken.less(taken) or !was_connected or is_news) {
         p.last_progress_ns = now_ns;

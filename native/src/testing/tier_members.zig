@@ -90,10 +90,12 @@ pub fn told(c: *Cluster, node: *const ReceiverNode, w: *const Window, h: *const 
 
 pub fn window_starts(c: *Cluster, w: *const Window) void {
     const m = &c.members;
+    const at = &m.told[w.index];
     m.taken[w.index] = 0;
-    if (m.told_epoch[w.index] == w.published.epoch) return;
+    if (m.told_epoch[w.index] != w.published.epoch) at.* = w.window.acked();
     m.told_epoch[w.index] = w.published.epoch;
-    m.told[w.index] = w.window.acked();
+    // The last life may have died when a handshake had just given it its first number.
+    at.* = @max(at.*, w.published.epochs[w.published.epoch].first);
 }
 
 /// The handshake has given the window its first number.
