@@ -599,8 +599,7 @@ pub const SendingTier = struct {
         const expected = &self.expected[node.index];
         if (h.msg_no != expected.*) {
             const is_double = h.msg_no < expected.*;
-            return self.verdict.fail(if (is_double) .at_most_once else .order, self.now_ns,
-                "receiver {d}: message {d} is delivered, {d} was to come", .{
+            return self.verdict.fail(if (is_double) .at_most_once else .order, self.now_ns, "receiver {d}: message {d} is delivered, {d} was to come", .{
                 node.index, h.msg_no, expected.*,
             });
         }
@@ -659,8 +658,8 @@ pub const SendingTier = struct {
             if (m.window.acked() == self.total) continue;
             return self.verdict.fail(.liveness, self.now_ns, "member {d} ({t}): written {d}, " ++
                 "acknowledged {d}, told {d} of {d}", .{
-                m.index,             sender.phase,      m.window.written(),
-                m.window.acked(),    sender.told_acked, self.total,
+                m.index,          sender.phase,      m.window.written(),
+                m.window.acked(), sender.told_acked, self.total,
             });
         }
     }
