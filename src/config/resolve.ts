@@ -225,6 +225,16 @@ export function contextName({ model }: LoadedConfig, contextId: number): string 
   return model.nodes.find((node) => node.id === contextId)?.name ?? "";
 }
 
+/** Contexts that {@linkcode contextNames} tells of at most: their text lies in shared memory. */
+const NAMES_MAX = 4096;
+
+/** @returns ids and names of contexts, in the order of the file; the first ones of very many */
+export function contextNames(
+  { model }: LoadedConfig,
+): readonly { readonly id: number; readonly name: string }[] {
+  return model.nodes.slice(0, NAMES_MAX).map(({ id, name }) => ({ id, name }));
+}
+
 /** @returns a context by its name, templates aside */
 export function findNode(model: Model, name: string): Node | undefined {
   return model.nodes.find((node) => node.name === name);
