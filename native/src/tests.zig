@@ -17,6 +17,7 @@ test {
     _ = @import("agent/lending.zig");
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
+    _ = @import("agent/tier_send_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("arbiter/events.zig");

@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x10724264;
+export const ABI_HASH = 0x6c418e2e;
 
 /** Bounds and versions. */
 export const constants = {

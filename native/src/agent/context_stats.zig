@@ -118,7 +118,7 @@ fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
 /// A sending window, with at most `acks_max` of its receivers. The bytes.
 pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer: []u8) usize {
     const c = self.channels[place];
-    c.sender.tell_in_place();
+    in_place.tell_in_place(&c.sender);
     var w: snapshot.Writer = .{ .buffer = buffer };
     var h = common_header(self);
     h.tx_count = 1;

@@ -123,7 +123,8 @@ fn look_at_dead(c: *Cluster, w: *Window) void {
     if (c.now_ns < w.node.paused_until_ns) return;
     const t = &c.scenario.transports[w.transport];
     const f = &c.scenario.faults;
-    const slack_ns = t.ack_timeout_ns / 1000 + 2 * (f.delay_ns + f.jitter_ns + f.reorder_ns) + ms;
+    const way_ns = f.delay_ns + f.jitter_ns + f.reorder_ns + f.spread_ns;
+    const slack_ns = t.ack_timeout_ns / 1000 + 2 * way_ns + ms;
     const local_ns = w.node.clock.local(c.now_ns);
     look_at_held_up(c, w, local_ns);
     look_at_gone(c, w);
