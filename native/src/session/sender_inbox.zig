@@ -249,10 +249,10 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     };
     if (a.no_memory == 1 and is_disconnected(self, a.receiver, a.session_token)) return;
     const p = session_peer(self, now_ns, from, h, a.receiver, a.session_token) orelse return;
-    const position: Position = .{ .msg = h.number, .frag = a.frag };
+    const position = kept_part(self, p, .{ .msg = h.number, .frag = a.frag });
     const is_processed = h.flags().mandatory and from.ip != 0;
     const at: Position = if (is_processed) .{ .msg = h.number } else position;
-    const taken = taken_of(self, from, h, a, at);
+    const taken = kept_part(self, p, taken_of(self, from, h, a, at));
     const is_plausible = plausible(self, at) and plausible(self, taken);
     if (!is_plausible and !mutant.on(.ack_beyond_written)) {
         self.counters.out_of_range += 1;
@@ -274,6 +274,12 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
         p.taken = Position.max(p.taken, taken);
         self.advance_acked(now_ns);
     }
+}
+
+/// A member of a tier, or an observer, may stand in a message that is gone since the tier has it.
+fn kept_part(self: *const Sender, p: *const Peer, at: Position) Position {
+    if (p.counts_alone() or at.msg >= self.window.reclaimed()) return at;
+    return .{ .msg = at.msg };
 }
 
 /// What the receiver's log has. Who acknowledges what was processed tells it besides; who reads in
