@@ -9,6 +9,7 @@ const options_file = @import("options.zig");
 const context_start = @import("context_start.zig");
 const files = @import("../window/files.zig");
 const Context = @import("context.zig").Context;
+const Epoch = @import("../tier/epoch.zig").Epoch;
 const Descriptor = @import("../order/record.zig").Descriptor;
 const Failure = @import("../transport/failure.zig").Failure;
 
@@ -113,20 +114,22 @@ const Bus = struct {
         log.processed(log.processed_next() + count);
     }
 
-    fn until(self: *Bus, what: anytype, is_so: fn (@TypeOf(what)) bool) !void {
+    const Wish = union(enum) { received: u64, acked: Acked };
+    const Acked = struct { by: *Context, to: u64 };
+
+    fn until(self: *Bus, wish: Wish) !void {
         const end_ns = clock.monotonic_ns() + wait_limit_ns;
-        while (!is_so(what)) {
+        while (!self.is_so(wish)) {
             try self.turn();
             if (clock.monotonic_ns() > end_ns) return error.TimedOut;
         }
     }
 
-    fn has_received(w: struct { *Bus, u64 }) bool {
-        return w[0].received == w[1];
-    }
-
-    fn has_acked(w: struct { *Context, u64 }) bool {
-        return w[0].tx_position(0).acked == w[1];
+    fn is_so(self: *const Bus, wish: Wish) bool {
+        return switch (wish) {
+            .received => |count| self.received == count,
+            .acked => |w| w.by.tx_position(0).acked == w.to,
+        };
     }
 };
 
@@ -153,25 +156,25 @@ test "a tier's stream goes on from another member, each message once" {
     const r = try bus.open(2);
     try send(a, 0, 100);
     try send(b, 0, 100);
-    const first = .{ .number = 1, .id = 77 };
+    const first: Epoch = .{ .number = 1, .id = 77 };
     b.set_tier_role(false, first);
     a.set_tier_role(true, first);
-    try bus.until(.{ &bus, 100 }, Bus.has_received);
-    try bus.until(.{ a, 100 }, Bus.has_acked);
+    try bus.until(.{ .received = 100 });
+    try bus.until(.{ .acked = .{ .by = a, .to = 100 } });
     try testing.expectEqual(0, b.channels[0].sender.counters.datagrams_sent);
     // The follower gives up what the leader's receivers have.
     try testing.expectEqual(0, b.tx_position(0).acked);
     b.tx_told(1, a.tx_position(0).acked);
-    try bus.until(.{ b, 100 }, Bus.has_acked);
+    try bus.until(.{ .acked = .{ .by = b, .to = 100 } });
 
     // The leader dies, behind the one that follows it.
     try send(a, 100, 120);
     try send(b, 100, 150);
-    try bus.until(.{ &bus, 120 }, Bus.has_received);
+    try bus.until(.{ .received = 120 });
     bus.close(0);
     b.set_tier_role(true, .{ .number = 2, .id = 5 });
-    try bus.until(.{ &bus, 150 }, Bus.has_received);
-    try bus.until(.{ b, 150 }, Bus.has_acked);
+    try bus.until(.{ .received = 150 });
+    try bus.until(.{ .acked = .{ .by = b, .to = 150 } });
 
     // It comes back and has not heard that it leads no more: nobody listens.
     const again = try bus.open(0);
@@ -186,7 +189,7 @@ test "a tier's stream goes on from another member, each message once" {
     }
     try testing.expectEqual(150, bus.received);
     try send(b, 150, 160);
-    try bus.until(.{ &bus, 160 }, Bus.has_received);
+    try bus.until(.{ .received = 160 });
 
     const streams = r.rx.?.receiver.active();
     try testing.expectEqual(1, streams.len);
