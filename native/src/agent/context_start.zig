@@ -229,20 +229,18 @@ fn open_channel(
 ) StartError!*TxChannel {
     const gpa = self.gpa;
     const o = self.o();
+    const is_of_tier = o.txTierId != 0;
     const has_network = sends_to_network(p);
     const repair = if (has_network) try open_repair(self, p, failure) else null;
     errdefer if (repair) |r| udp.close(r.fd);
     const outs = try open_outs(self, tx, p, has_network, failure);
     errdefer close_outs(gpa, outs);
-    const now_ns = clock.monotonic_ns();
-    const configured = try configured_of(gpa, p);
-    defer gpa.free(configured);
+    const configured = try configured_of(self.parsed.arena.allocator(), p);
     const key = try group_key(p.groupKey, failure);
     const c = try gpa.create(TxChannel);
     errdefer gpa.destroy(c);
     // A process that died in its first handshake has told nobody of its numbers.
     const kept = open.window.connection_id() != 0;
-    const is_of_tier = o.txTierId != 0;
     var sender: Sender = try .init(gpa, .{
         .cluster = o.clusterId,
         .source = if (is_of_tier) o.txTierId else o.id,
@@ -267,7 +265,7 @@ fn open_channel(
         .repair_address = if (repair) |r| r.address else memory_only,
         .connection = connection.next_id(open.window.connection_id()),
         .seed = random_seed(p.transportId),
-    }, &open.window, pool, now_ns);
+    }, &open.window, pool, clock.monotonic_ns());
     errdefer sender.deinit(gpa);
     c.* = .{
         .partition = p.partitionNo,
@@ -286,7 +284,7 @@ fn open_channel(
     };
     try c.init_buffers(gpa);
     c.sender.settle();
-    if (is_of_tier) c.tell_acked(open.acked_before);
+    c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;

@@ -100,21 +100,7 @@ pub fn on_syn(
         return;
     }
     const epoch: Epoch = if (key.tier) syn.epoch else .{};
-    if (self.find(key)) |s| {
-        const is_same = epochs.eql(epoch, s.epoch);
-        if (s.phase == .started and is_same and s.connection == h.connection()) {
-            s.group_size = @max(1, syn.group_size);
-            return;
-        }
-        // A lower connection is an old datagram, unless the one that we have has fallen silent.
-        const alive = s.phase == .started and is_same;
-        const is_stale = alive and h.connection() < s.connection and
-            !mutant.on(.stale_connection);
-        if (is_stale or is_deposed(s, epoch)) {
-            self.counters.out_of_range += 1;
-            return;
-        }
-    }
+    if (self.find(key)) |s| if (!is_news(self, s, h, syn, epoch)) return;
     const p = pending_for(self, now_ns, key, h.connection());
     p.epoch = epoch;
     p.channel = channel;
@@ -144,6 +130,26 @@ pub fn on_syn(
             .window_datagrams = syn.window_datagrams,
         });
     }
+}
+
+/// The sender announces another connection than the one that we have with it.
+fn is_news(
+    self: *Receiver,
+    s: *Stream,
+    h: *const frame.Header,
+    syn: *const frame.Syn,
+    epoch: Epoch,
+) bool {
+    const alive = s.phase == .started and epochs.eql(epoch, s.epoch);
+    if (alive and s.connection == h.connection()) {
+        s.group_size = @max(1, syn.group_size);
+        return false;
+    }
+    // A lower connection is an old datagram, unless the one that we have has fallen silent.
+    const is_stale = alive and h.connection() < s.connection and !mutant.on(.stale_connection);
+    if (!is_stale and !is_deposed(s, epoch)) return true;
+    self.counters.out_of_range += 1;
+    return false;
 }
 
 /// A leader of a sending tier whose reign is over, whatever it thinks: another one was agreed with.
@@ -203,6 +209,17 @@ pub fn on_confirm(self: *Receiver, now_ns: u64, h: *const frame.Header, bytes: [
     activate(self, now_ns, p, h.number, h.flags().fresh, c);
 }
 
+/// The stream of a sender that has confirmed; null: there are too many.
+fn stream_of(self: *Receiver, p: *Pending) ?*Stream {
+    if (self.find(p.key) orelse add_stream(self, p.key, p.channel)) |s| return s;
+    self.notices.log(.stream_limit, .err, .{
+        .transport = p.key.transport,
+        .args = .{ number(limits.streams_max), 0, 0, 0 },
+    });
+    p.used = false;
+    return null;
+}
+
 fn activate(
     self: *Receiver,
     now_ns: u64,
@@ -211,14 +228,7 @@ fn activate(
     is_fresh: bool,
     c: *const frame.Confirm,
 ) void {
-    const s = self.find(p.key) orelse add_stream(self, p.key, p.channel) orelse {
-        self.notices.log(.stream_limit, .err, .{
-            .transport = p.key.transport,
-            .args = .{ number(limits.streams_max), 0, 0, 0 },
-        });
-        p.used = false;
-        return;
-    };
+    const s = stream_of(self, p) orelse return;
     const is_new = s.connection != p.connection or !epochs.eql(s.epoch, p.epoch);
     if (mutant.on(.leader_begins_anew) and !epochs.eql(s.epoch, p.epoch)) s.has_position = false;
     const shared = &self.shared;

@@ -1,6 +1,6 @@
 //! A tier that sends (guide 9.9.1), in a simulated run of its own: members that number the same
-//! messages, each at its pace, with the very `Sender` of the engine; leaders that die, pause, or are
-//! deposed and hear of it late; plain receivers. Who leads is rolled here, as the arbiter would say
+//! messages, each at its pace, with the very `Sender` of the engine; leaders that die, pause, or
+//! are deposed and hear of it late; plain receivers. Who leads is rolled here, as the arbiter would say
 //! it. Checked: one logical stream, in which each receiver gets each number once and none is lost;
 //! a lower epoch never comes back; nobody frees what a receiver lacks; at the end everybody has
 //! everything, and followers keep nothing of it.
@@ -29,7 +29,9 @@ const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
 const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
 const SimClock = @import("sim_clock.zig").SimClock;
 const Totals = @import("totals.zig").Totals;
-const Verdict = @import("verdict.zig").Verdict;
+const verdict_file = @import("verdict.zig");
+const Check = verdict_file.Check;
+const Verdict = verdict_file.Verdict;
 
 const Dice = dice_file.Dice;
 const Epoch = epochs.Epoch;
@@ -598,17 +600,16 @@ pub const SendingTier = struct {
         self.note(h.sqn ^ h.msg_no << 20);
         const expected = &self.expected[node.index];
         if (h.msg_no != expected.*) {
-            const is_double = h.msg_no < expected.*;
-            return self.verdict.fail(if (is_double) .at_most_once else .order, self.now_ns, "receiver {d}: message {d} is delivered, {d} was to come", .{
-                node.index, h.msg_no, expected.*,
-            });
+            const wrong: Check = if (h.msg_no < expected.*) .at_most_once else .order;
+            return self.verdict.fail(wrong, self.now_ns, "receiver {d}: message {d} is " ++
+                "delivered, {d} was to come", .{ node.index, h.msg_no, expected.* });
         }
         expected.* += 1;
         const c = self.published.content(0, h.msg_no);
         const same = std.mem.eql(u8, node.bytes_of(d), c.bytes()) and d.args & 0xffff == c.arg;
         if (!same or h.msg_no >= self.published.now().written) {
-            self.verdict.fail(.integrity, self.now_ns, "receiver {d}: message {d} was never sent " ++
-                "so", .{ node.index, h.msg_no });
+            self.verdict.fail(.integrity, self.now_ns, "receiver {d}: message {d} was never " ++
+                "sent so", .{ node.index, h.msg_no });
         }
         self.totals.delivered += 1;
     }
@@ -643,8 +644,8 @@ pub const SendingTier = struct {
         for (self.receivers) |node| {
             if (self.expected[node.index] == self.total) continue;
             const stream = node.receiver.find(key);
-            return self.verdict.fail(.liveness, self.now_ns, "receiver {d} has {d} of {d}; epoch " ++
-                "{d}, the tier's {d}, phase {t}", .{
+            return self.verdict.fail(.liveness, self.now_ns, "receiver {d} has {d} of {d}; " ++
+                "epoch {d}, the tier's {d}, phase {t}", .{
                 node.index,
                 self.expected[node.index],
                 self.total,

@@ -61,29 +61,7 @@ pub fn TxPositions(comptime Host: type) type {
         pub fn poll(self: *Self, now_ns: u64, out: []TxPosition) u32 {
             assert(out.len > 0);
             if (now_ns < self.due_ns or self.said.len == 0) return 0;
-            const end: u32 = @intCast(self.said.len);
-            if (now_ns >= self.repeat_due_ns) {
-                self.repeat_at = 0;
-                self.repeat_due_ns = now_ns + self.o.repeat_ns;
-            }
-            var n: u32 = 0;
-            while (self.repeat_at < end and n < out.len) : (self.repeat_at += 1) {
-                out[n] = self.host.tx_position(self.repeat_at);
-                self.said[self.repeat_at] = out[n].acked;
-                n += 1;
-            }
-            // The rest of it with the next frame, at once.
-            if (n == out.len) return n;
-            for (self.said, 0..) |*said, i| {
-                if (n == out.len) return n;
-                const at = self.host.tx_position(@intCast(i));
-                if (at.acked <= said.*) continue;
-                said.* = at.acked;
-                out[n] = at;
-                n += 1;
-            }
-            self.due_ns = now_ns + self.o.interval_ns;
-            return n;
+            return gather(self, now_ns, out);
         }
 
         /// When `poll` may have something again.
@@ -99,6 +77,33 @@ pub fn TxPositions(comptime Host: type) type {
             }
         }
     };
+}
+
+/// `self`: a `TxPositions`.
+fn gather(self: anytype, now_ns: u64, out: []TxPosition) u32 {
+    const end: u32 = @intCast(self.said.len);
+    if (now_ns >= self.repeat_due_ns) {
+        self.repeat_at = 0;
+        self.repeat_due_ns = now_ns + self.o.repeat_ns;
+    }
+    var n: u32 = 0;
+    while (self.repeat_at < end and n < out.len) : (self.repeat_at += 1) {
+        out[n] = self.host.tx_position(self.repeat_at);
+        self.said[self.repeat_at] = out[n].acked;
+        n += 1;
+    }
+    // The rest of it with the next frame, at once.
+    if (n == out.len) return n;
+    for (self.said, 0..) |*said, i| {
+        if (n == out.len) return n;
+        const at = self.host.tx_position(@intCast(i));
+        if (at.acked <= said.*) continue;
+        said.* = at.acked;
+        out[n] = at;
+        n += 1;
+    }
+    self.due_ns = now_ns + self.o.interval_ns;
+    return n;
 }
 
 const testing = std.testing;
