@@ -555,12 +555,13 @@ pub const Stream = struct {
 
     /// The sender counts on what was processed, not on what the log has.
     pub fn is_mandatory(self: *const Stream) bool {
-        return self.slot != null or self.tells_taken();
+        return self.slot != null or self.is_manual or self.committed != null;
     }
 
-    /// What it acknowledges is not what its log has, and both are told.
-    pub fn tells_taken(self: *const Stream) bool {
-        return self.is_manual or self.committed != null;
+    /// A mandatory ACK is not about what the log has, and tells that too; who reads in place has
+    /// what was written.
+    pub fn tells_taken(self: *const Stream, ack: *const frame.Header) bool {
+        return ack.flags().mandatory and (self.slot == null or self.is_manual);
     }
 
     /// What is acknowledged where the log has all below `taken`.

@@ -118,7 +118,9 @@ pub fn look(c: *Cluster, w: *const Window) void {
     const taken = tiers[0].acked;
     if (taken > at or taken < m.taken[w.index]) {
         c.verdict.fail(.tier, c.now_ns, "window {d}: the tier is taken to be at {d}; its " ++
-            "members said {d}, and it was taken to be at {d}", .{ w.index, taken, at, m.taken[w.index] });
+            "members said {d}, and it was taken to be at {d}", .{
+            w.index, taken, at, m.taken[w.index],
+        });
     }
     m.taken[w.index] = taken;
 }
