@@ -110,6 +110,8 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
       isTotalOrder: true,
       usePreAllocate: false,
       latencySamples: 0,
+      txTierId: 0,
+      txTierName: "",
       ...change,
     },
     tx: [{
