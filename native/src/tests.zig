@@ -22,6 +22,7 @@ test {
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
+    _ = @import("order/tier_log_test.zig");
     _ = @import("repair/loss_detector.zig");
     _ = @import("repair/retransmit_handler.zig");
     _ = @import("session/notices.zig");

@@ -347,7 +347,7 @@ pub const Context = struct {
             _ = self.full_step();
             return;
         }
-        if (rx.log.next() - rx.log.read_next() >= wanted) return;
+        if (rx.log.ordered_next() - rx.log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
         if (rx.look(self.step_ns, now_ticks)) {

@@ -215,7 +215,7 @@ pub const RxAgent = struct {
     }
 
     fn is_ahead(self: *const RxAgent) bool {
-        return self.is_inline and self.log.next() - self.log.processed_next() >= ahead_messages;
+        return self.is_inline and self.log.ordered_next() - self.log.processed_next() >= ahead_messages;
     }
 
     fn receive(self: *RxAgent, now_ns: u64, fd: i32, most: u32) u32 {

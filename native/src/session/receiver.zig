@@ -244,6 +244,7 @@ pub const Receiver = struct {
         s.has_position = has_position;
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
+        if (self.shared.stage) |stage| stage.restore(s);
         return true;
     }
 
@@ -326,6 +327,7 @@ pub const Receiver = struct {
         if (h.flags().ack_request) {
             s.ack_now = true;
             self.dirty = true;
+            if (self.shared.stage) |stage| _ = stage.mark(s, s.announced.msg);
         }
         self.revive(now_ns, s);
         self.watch(now_ns, s);
@@ -532,6 +534,12 @@ pub const Receiver = struct {
         };
     }
 
+    /// What it acknowledges is acknowledged by the tier.
+    pub fn is_tier_member(self: *const Receiver) bool {
+        const stage = self.shared.stage orelse return false;
+        return !stage.is_observer;
+    }
+
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
         const at = s.ack_position(&self.shared);
         s.ack_now = false;
@@ -549,7 +557,7 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.slot != null;
+        h.connection_flags.flags.mandatory = s.slot != null or self.is_tier_member();
         body.* = .{
             .session_token = s.session_token,
             .highest = s.announced.msg,
