@@ -38,6 +38,10 @@ test {
     _ = @import("testing/packet_simulator.zig");
     _ = @import("testing/scenario.zig");
     _ = @import("testing/sim_clock.zig");
+    _ = @import("tier/entry.zig");
+    _ = @import("tier/epoch.zig");
+    _ = @import("tier/limits.zig");
+    _ = @import("tier/member_test.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

@@ -45,18 +45,42 @@ pub const Durable = struct {
 /// One past the last sqn of the longest common prefix of two logs. `ours`, `theirs`: eras in order;
 /// `our_next`, `their_next`: one past the last sqn of each.
 pub fn common_prefix(ours: []const Era, our_next: u64, theirs: []const Era, their_next: u64) u64 {
+    var a: Walk = .{ .eras = ours, .next_sqn = our_next };
+    var b: Walk = .{ .eras = theirs, .next_sqn = their_next };
     var common: u64 = 0;
-    for (0..@min(ours.len, theirs.len)) |i| {
-        if (!eql(ours[i].epoch, theirs[i].epoch)) return common;
-        if (ours[i].first_sqn != theirs[i].first_sqn) return common;
-        const our_end = if (i + 1 < ours.len) ours[i + 1].first_sqn else our_next;
-        const their_end = if (i + 1 < theirs.len) theirs[i + 1].first_sqn else their_next;
-        assert(our_end >= common and their_end >= common);
-        common = @min(our_end, their_end);
-        if (our_end != their_end) return common;
+    while (a.next()) |x| {
+        const y = b.next() orelse return common;
+        if (!eql(x.epoch, y.epoch) or x.start != y.start) return common;
+        assert(x.end > common and y.end > common);
+        common = @min(x.end, y.end);
+        if (x.end != y.end) return common;
     }
     return common;
 }
+
+/// Over the eras that have entries: one without left no trace in a log.
+const Walk = struct {
+    eras: []const Era,
+    next_sqn: u64,
+    at: usize = 0,
+
+    const Part = struct { epoch: Epoch, start: u64, end: u64 };
+
+    fn next(self: *Walk) ?Part {
+        while (self.at < self.eras.len) {
+            const era = self.eras[self.at];
+            self.at += 1;
+            const is_last = self.at == self.eras.len;
+            const end = if (is_last) self.next_sqn else self.eras[self.at].first_sqn;
+            if (end > era.first_sqn) return .{
+                .epoch = era.epoch,
+                .start = era.first_sqn,
+                .end = end,
+            };
+        }
+        return null;
+    }
+};
 
 test "the common prefix of two logs follows from their eras" {
     const expectEqual = std.testing.expectEqual;
@@ -72,6 +96,12 @@ test "the common prefix of two logs follows from their eras" {
     try expectEqual(5, common_prefix(a[0..1], 5, &b, 30));
     try expectEqual(10, common_prefix(a[0..1], 10, &c, 30));
     try expectEqual(0, common_prefix(&.{}, 0, &c, 30));
+    // An era without entries is not one: d has e1 up to 10, e2 nothing, e3 from 10 on.
+    const e3: Epoch = .{ .number = 3, .id = 1 };
+    const d: [3]Era = .{ a[0], a[1], .{ .epoch = e3, .first_sqn = 10 } };
+    const d2: [2]Era = .{ a[0], .{ .epoch = e3, .first_sqn = 10 } };
+    try expectEqual(20, common_prefix(&d, 20, &d2, 25));
+    try expectEqual(10, common_prefix(&a, 10, &d, 25));
 }
 
 test "epochs are ordered by number, then id" {
