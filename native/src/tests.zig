@@ -17,6 +17,7 @@ test {
     _ = @import("agent/lending.zig");
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
+    _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("order/log_test.zig");
@@ -42,6 +43,8 @@ test {
     _ = @import("tier/epoch.zig");
     _ = @import("tier/limits.zig");
     _ = @import("tier/member_test.zig");
+    _ = @import("tier/stage.zig");
+    _ = @import("tier/state_file.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

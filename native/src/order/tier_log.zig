@@ -97,6 +97,8 @@ pub const TierLog = struct {
     eras: std.ArrayList(Era) = .empty,
     /// Connections of streams from their sqns on, in the order of these.
     connections: std.ArrayList(Connection) = .empty,
+    /// By stream: the last of these; 0: there is none.
+    connected: []u64 = &.{},
     gate: Gate = .{},
 
     is_attached: bool = true,
@@ -142,6 +144,8 @@ pub const TierLog = struct {
             .from_sqn = o.from_sqn,
         };
         errdefer self.deinit();
+        self.connected = try gpa.alloc(u64, limits.record_streams_max);
+        @memset(self.connected, 0);
         self.gate.handed.raw = o.from_sqn;
         recorder.is_tier = true;
         recorder.gpa = gpa;
@@ -164,8 +168,9 @@ pub const TierLog = struct {
             if (c.first_sqn < found.next_sqn) try self.connections.append(self.gpa, c);
         }
         std.mem.sort(Connection, self.connections.items, {}, earlier);
-        for (self.recorder.streams[0..self.recorder.stream_count]) |*s| {
-            if (self.last_connection(s.id)) |connection| s.connection = connection;
+        for (self.connections.items) |c| {
+            self.connected[c.stream] = c.connection;
+            self.recorder.streams[c.stream].connection = c.connection;
         }
         const log = self.log;
         self.recorder.epoch = self.current_epoch() orelse .{};
@@ -188,6 +193,7 @@ pub const TierLog = struct {
         self.history.deinit();
         self.eras.deinit(self.gpa);
         self.connections.deinit(self.gpa);
+        self.gpa.free(self.connected);
         self.* = undefined;
     }
 
@@ -403,12 +409,13 @@ pub const TierLog = struct {
     /// Lays segments before the program, as far as there is memory. The work count.
     pub fn feed(self: *TierLog) u32 {
         if (self.is_attached) return 0;
+        const before = self.linked_sqn;
         var n: u32 = 0;
         while (n < segments_per_feed and !self.is_attached) : (n += 1) {
             if (!self.feed_one()) break;
         }
         self.publish_visible();
-        return n;
+        return n + @intFromBool(self.linked_sqn != before);
     }
 
     fn feed_one(self: *TierLog) bool {
@@ -529,26 +536,21 @@ pub const TierLog = struct {
     // ---------------------------------------------------------------- connections
 
     /// What connection a stream's sender has from the next entry on. False: no memory.
-    pub fn set_connection(self: *TierLog, stream: u32, connection: u64) bool {
-        const r = self.recorder;
-        const next = self.log.next_sqn;
-        if (r.streams[stream].connection == connection and self.has_connection(stream)) return true;
+    pub inline fn set_connection(self: *TierLog, stream: u32, connection: u64) bool {
+        return self.connected[stream] == connection or self.change_connection(stream, connection);
+    }
+
+    noinline fn change_connection(self: *TierLog, stream: u32, connection: u64) bool {
+        assert(connection != 0);
         self.connections.append(self.gpa, .{
-            .first_sqn = next,
+            .first_sqn = self.log.next_sqn,
             .stream = stream,
             .connection = connection,
         }) catch return false;
-        r.streams[stream].connection = connection;
-        r.noted[stream] = 0;
+        self.connected[stream] = connection;
+        self.recorder.streams[stream].connection = connection;
+        self.recorder.noted[stream] = 0;
         return true;
-    }
-
-    fn has_connection(self: *const TierLog, stream: u32) bool {
-        return self.last_connection(stream) != null;
-    }
-
-    fn last_connection(self: *const TierLog, stream: u32) ?u64 {
-        return self.connection_at(stream, no_limit - 1);
     }
 
     /// Of the entry `sqn`, which is one of this stream.
@@ -687,10 +689,10 @@ pub const TierLog = struct {
             const last = self.connections.items[self.connections.items.len - 1];
             if (last.first_sqn < sqn) break;
             _ = self.connections.pop();
+            const before = self.connection_at(last.stream, no_limit) orelse 0;
+            self.connected[last.stream] = before;
+            self.recorder.streams[last.stream].connection = before;
             self.recorder.noted[last.stream] = 0;
-            if (self.last_connection(last.stream)) |connection| {
-                self.recorder.streams[last.stream].connection = connection;
-            }
         }
     }
 

@@ -258,6 +258,7 @@ fn run_model(name: ?[]const u8, seed: u64, steps: u32) !void {
     defer model.deinit();
     var life: Life = undefined;
     try life.start(.{ .name = name });
+    errdefer std.debug.print("seed {d}\n", .{seed});
     errdefer life.end(true);
     var epoch: u64 = 1;
     try life.begin_era(epoch);
@@ -318,10 +319,12 @@ fn run_model(name: ?[]const u8, seed: u64, steps: u32) !void {
     try model.check_eras(&life);
     life.tier.show(life.log.next());
     while (life.log.processed_next() < life.log.next()) {
+        const before = life.log.processed_next();
         const fed = life.tier.feed();
         const taken = try model.take(&life, 64);
         life.log.processed(life.log.read_next());
-        if (fed == 0 and taken == 0) return error.Stuck;
+        const freed = life.log.processed_next() != before;
+        if (fed == 0 and taken == 0 and !freed) return error.Stuck;
     }
     life.end(false);
 }

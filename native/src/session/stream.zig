@@ -23,7 +23,7 @@ const loss = @import("../repair/loss_detector.zig");
 const Stage = @import("../tier/stage.zig").Stage;
 const notices_file = @import("notices.zig");
 
-const Position = frame.Position;
+pub const Position = frame.Position;
 const number = notices_file.number;
 
 pub const Phase = enum(u32) {
@@ -409,7 +409,7 @@ pub const Stream = struct {
             assert(self.extent == null);
             const length = f.head.message_length;
             if (self.stands_back(shared)) return self.refuse_for_room(shared, length);
-            self.extent = self.reserve(shared, length) orelse
+            self.extent = self.take_room(shared, length) orelse
                 return self.refuse_for_room(shared, length);
             self.extent_arg = f.head.msg_arg;
             self.extent_fragment_bytes = f.head.fragment_bytes;
@@ -439,7 +439,7 @@ pub const Stream = struct {
         return true;
     }
 
-    fn reserve(self: *const Stream, shared: *Shared, length: u32) ?log_file.Extent {
+    fn take_room(self: *const Stream, shared: *Shared, length: u32) ?log_file.Extent {
         if (shared.stage) |stage| return stage.reserve(self.id, self.next.msg, length);
         const extent = shared.log.reserve(length) orelse return null;
         shared.extent_bytes += reserved_bytes(shared, length);
@@ -495,11 +495,13 @@ pub const Stream = struct {
     }
 
     pub fn abort_extent(self: *Stream, shared: *Shared) void {
-        if (self.extent) |e| if (shared.stage) |stage| {
-            stage.abort(self.id, e);
-        } else {
-            shared.extent_bytes -= reserved_bytes(shared, e.payload.len);
-            shared.log.abort(e);
+        if (self.extent) |e| {
+            if (shared.stage) |stage| {
+                stage.abort(self.id, e);
+            } else {
+                shared.extent_bytes -= reserved_bytes(shared, e.payload.len);
+                shared.log.abort(e);
+            }
         }
         self.extent = null;
         self.next.frag = 0;

@@ -210,7 +210,7 @@ pub const Stage = struct {
     /// Gives back what was reserved.
     pub fn abort(self: *Stage, id: u32, extent: Extent) void {
         if (extent.place == place_in_stage) {
-            self.free(&self.lanes[id], extent.offset, item_bytes + extent.payload.len);
+            self.give_back(&self.lanes[id], extent.offset, item_bytes + extent.payload.len);
             return;
         }
         self.extent_bytes -= self.large_bytes(extent.payload.len);
@@ -223,7 +223,7 @@ pub const Stage = struct {
             const lane = &self.lanes[id];
             if (self.is_over_count(lane, msg_no)) return false;
             const at = self.alloc(lane, item_bytes + length) catch return false;
-            self.free(lane, at, item_bytes + length);
+            self.give_back(lane, at, item_bytes + length);
             return true;
         }
         const extent = self.reserve(id, msg_no, @intCast(length)) orelse return false;
@@ -243,7 +243,7 @@ pub const Stage = struct {
         return at;
     }
 
-    fn free(self: *Stage, lane: *Lane, at: u64, bytes: u64) void {
+    fn give_back(self: *Stage, lane: *Lane, at: u64, bytes: u64) void {
         lane.bytes -= bytes;
         self.used_bytes -= bytes;
         self.pool.free(at, bytes);
@@ -312,7 +312,7 @@ pub const Stage = struct {
             self.ready[id / 64] &= ~(@as(u64, 1) << @intCast(id % 64));
         }
         const inside: u64 = if (item.extent_offset != 0) 0 else item.length;
-        self.free(lane, at, item_bytes + inside);
+        self.give_back(lane, at, item_bytes + inside);
     }
 
     /// What lies below `msg_no` has no place in the order any more.
