@@ -20,6 +20,9 @@ test {
     _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
+    _ = @import("arbiter/events.zig");
+    _ = @import("arbiter/lease.zig");
+    _ = @import("arbiter/request.zig");
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
@@ -31,6 +34,7 @@ test {
     _ = @import("session/receiver.zig");
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
+    _ = @import("stats/counters_file.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
     _ = @import("testing/dice.zig");

@@ -227,6 +227,8 @@ fn activate(
     s.last_ack_ns = now_ns;
     s.ack_now = true;
     s.phase = .started;
+    s.stuck_at = null;
+    if (is_new) s.told = 0;
     // A tier's record has the connection of what is ordered, not of what comes.
     if (is_new) if (shared.log.recorder) |r| {
         if (shared.stage == null or s.id >= r.stream_count) r.set_stream(entry_of(s));
@@ -261,13 +263,17 @@ fn start_in_place(self: *Receiver, s: *Stream) void {
     if (s.repair.ip != 0) return;
     const slot = self.slots[s.repair.port - 1];
     const consumed = @atomicLoad(u64, &slot.consumed, .acquire);
-    // What the log still has is processed by its own numbers.
-    if (s.slot == null or consumed >= s.tail) {
+    if (s.is_manual) {
+        // Copied: what was taken is not read any more.
+        @atomicStore(u64, &slot.consumed, s.next.msg, .release);
+        @atomicStore(u64, &slot.processed, s.processed_next(), .release);
+    } else if (s.slot == null or consumed >= s.tail) {
+        // What the log still has is processed by its own numbers.
         s.tail = s.next.msg;
         @atomicStore(u64, &slot.consumed, s.next.msg, .release);
     }
+    @atomicStore(u32, &slot.is_manual, @intFromBool(s.is_manual), .monotonic);
     s.slot = slot;
-    s.stuck_at = null;
     s.claimed = s.next.msg;
     @atomicStore(u64, &slot.claimed, s.next.msg, .release);
     @atomicStore(u64, &slot.connection, s.connection, .release);
@@ -300,7 +306,7 @@ fn settle_position(
 pub fn add_stream(self: *Receiver, key: Key, channel: *const Channel) ?*Stream {
     if (self.count == self.streams.len) return null;
     const s = &self.streams[self.count];
-    s.* = .{ .id = self.count, .key = key, .channel = channel };
+    s.* = .{ .id = self.count, .key = key, .channel = channel, .is_manual = self.o.is_manual };
     if (channel.group_key) |*k| s.sealing = sealing_key(self, k, key);
     self.count += 1;
     return s;
@@ -367,10 +373,9 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const same = s != null and s.?.has_position and s.?.connection == p.connection;
     const told = tier_position(self, s, same);
     const has = if (self.shared.stage != null) told != null else s != null and s.?.has_position;
-    const in_place = has and s.?.slot != null;
-    // Read in place, what is not processed yet may not be given back; a sender without numbers has
-    // nothing to give back, and may not begin with one that was taken under its old window.
-    const unprocessed = in_place and (!p.asks_first or mutant.on(.first_processed));
+    // What is not processed yet may not be given back; a sender without numbers has nothing to give
+    // back, and may not begin with one that was taken under its old window.
+    const unprocessed = has and s.?.is_mandatory() and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
     else if (told) |position| position
@@ -382,7 +387,8 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
     );
     const h: *frame.Header = @ptrCast(image.ptr);
-    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.is_tier_member();
+    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual or
+        self.is_tier_member();
     body.* = .{
         .receiver_token = p.token,
         .instance = self.instance,

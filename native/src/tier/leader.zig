@@ -37,6 +37,7 @@ pub fn begin(m: anytype, now_ns: u64) void {
     for (&m.peers) |*p| {
         p.joined_nonce = 0;
         p.answered_nonce = 0;
+        p.was_present = false;
         p.is_intact = false;
         p.acked = 0;
         p.acked_ns = now_ns;
@@ -157,10 +158,14 @@ fn look_at_followers(m: anytype, now_ns: u64) void {
     for (m.peers[0..m.o.members.len], 0..) |*p, i| {
         const bit = tree.set_of(@intCast(i));
         if (bit & m.others() == 0) continue;
-        if (bit & m.present() != 0) waits_for_somebody = true;
+        const is_present = bit & m.present() != 0;
+        if (is_present) waits_for_somebody = true;
         if (p.joined_nonce == 0) continue;
         const is_silent = now_ns -| p.acked_ns >= m.o.ack_timeout_ns;
-        if (!is_silent and bit & m.present() != 0) continue;
+        // One that joined may be seen in the tree later than it is heard.
+        const has_left = p.was_present and !is_present;
+        p.was_present = is_present;
+        if (!is_silent and !has_left) continue;
         p.joined_nonce = 0;
         p.is_intact = false;
         p.acked = 0;

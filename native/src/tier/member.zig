@@ -109,6 +109,7 @@ pub const Peer = struct {
     /// The same, also after it fell silent: it need not ask again.
     answered_nonce: u64 = 0,
     is_intact: bool = false,
+    was_present: bool = false,
     acked: u64 = 0,
     handed: u64 = 0,
     acked_ns: u64 = 0,
