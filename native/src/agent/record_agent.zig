@@ -117,6 +117,11 @@ pub const RecordAgent = struct {
         for (found.streams.items) |known| self.recorder.set_stream(known.entry);
     }
 
+    /// A tier delivers what is recorded in its own way (`tier_log.zig`).
+    pub fn skip_replay(self: *RecordAgent) void {
+        self.replay.at = self.replay.segments.len;
+    }
+
     /// Place of the first record that is delivered.
     pub fn first_sqn(self: *const RecordAgent) u64 {
         return self.replay.next_sqn;

@@ -150,7 +150,9 @@ pub const TierLog = struct {
         recorder.is_tier = true;
         recorder.gpa = gpa;
         if (o.found) |found| try self.load(found);
-        if (recorder.current == null) try recorder.next_in_memory(1);
+        if (recorder.current == null) {
+            recorder.next_in_memory(1) catch return error.OutOfMemory;
+        }
         log.history = self;
     }
 
