@@ -296,6 +296,7 @@ test("defaults reach a context that gives nothing", () => {
     startTimeoutMs: 5000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
     txTierId: 0,
     txTierName: "",
   });
@@ -356,6 +357,7 @@ test("given values reach the context, in its units", () => {
     startTimeoutMs: 7000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
     txTierId: 0,
     txTierName: "",
   });

@@ -104,6 +104,8 @@ export interface ResolvedBasics {
   readonly startTimeoutMs: number;
   readonly isTotalOrder: boolean;
   readonly usePreAllocate: boolean;
+  /** Kept for the latency statistics; 0: none are taken. */
+  readonly latencySamples: number;
   /**
    * The id that streams of a tier's members go by (guide 9.9.1): the lowest id of its contexts,
    * observers aside, so that all of them know it; 0 for a single node.
@@ -278,6 +280,7 @@ function basicsOf(
     startTimeoutMs: values.StartTimeoutSecs * 1000,
     isTotalOrder: values.IsTotalOrder,
     usePreAllocate: values.UsePreAllocate,
+    latencySamples: values.LatencyStatisticCount,
     txTierId: values.IsSingleton ? 0 : tierId(model, values.TierName),
     txTierName: values.IsSingleton ? "" : values.TierName,
   };

@@ -18,6 +18,7 @@ const connection = @import("connection.zig");
 const Epoch = @import("../tier/epoch.zig").Epoch;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const image_bytes = 65536;
 /// Bounds of one step, so that nobody who shares the thread waits long.
@@ -66,6 +67,8 @@ pub const TxChannel = struct {
     told_gso: bool = false,
     told_failure_ns: u64 = 0,
     progress_seen: u64 = 0,
+    /// Measures from `send` to the acknowledgement of everybody; null: nobody wants to know.
+    latency: ?*Latency = null,
 
     pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator) !void {
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
@@ -78,6 +81,7 @@ pub const TxChannel = struct {
         if (self.repair) |r| udp.close(r.fd);
         if (self.injector) |*i| i.deinit(gpa);
         if (self.shm) |*shm| shm.deinit(gpa);
+        if (self.latency) |l| l.destroy(gpa);
         self.sender.deinit(gpa);
         gpa.free(self.outs);
         gpa.free(self.image);
@@ -107,6 +111,7 @@ pub const TxChannel = struct {
             self.on_network.store(self.sender.network_on, .monotonic);
         }
         work += self.flush(now_ns);
+        if (self.latency) |l| l.reach(self.window.acked(), now_ns);
         return work;
     }
 
