@@ -485,9 +485,6 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         rx.tier = try .create(gpa, .{ .o = o, .tier = t, .rx = rx, .seed = random_seed(o.id) }, failure);
     }
     errdefer if (rx.tier) |tier| tier.destroy();
-    if (rx.tier) |tier| {
-        try tier.lead_senders(self, o.tier.?.heartbeatIntervalMs * clock.ns_per_ms);
-    }
     if (record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);

@@ -27,8 +27,6 @@ const TierHost = @import("tier_host.zig").TierHost;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const RxAgent = @import("rx_agent.zig").RxAgent;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
-const TierSenders = @import("tier_senders.zig").TierSenders;
-const Context = @import("context.zig").Context;
 const Failure = udp.Failure;
 
 pub const Member = member_file.Member(TierHost);
@@ -49,8 +47,6 @@ pub const TierAgent = struct {
     own_recorder: ?*recorder_file.Recorder,
     members: []member_file.MemberOptions,
     image: []align(8) u8,
-    /// Of a context with transmitters.
-    senders: ?TierSenders = null,
     /// Its lease says until when the session is surely alive.
     arbiter: ?*arbiter_file.Agent = null,
     /// The arbiter has something to do. Read by any thread.
@@ -102,21 +98,10 @@ pub const TierAgent = struct {
         return self;
     }
 
-    /// The context's own transmitters send while this member leads. Once, before the first step.
-    pub fn lead_senders(
-        self: *TierAgent,
-        context: *Context,
-        heartbeat_ns: u64,
-    ) error{OutOfMemory}!void {
-        self.senders = try .init(self.gpa, context, heartbeat_ns);
-        if (self.senders) |*s| s.settle(&self.host);
-    }
-
     /// Before the log, the receiver and the pools go.
     pub fn destroy(self: *TierAgent) void {
         const gpa = self.gpa;
         self.bind(null);
-        if (self.senders) |*s| s.deinit(gpa);
         self.member.deinit(gpa);
         gpa.free(self.members);
         self.host.close_clean();
@@ -284,7 +269,6 @@ pub const TierAgent = struct {
         const before = self.host.next();
         self.member.tick(now_ns, wall_ms, self.lease_until(now_ns));
         work += @intFromBool(self.host.next() != before);
-        if (self.senders) |*s| s.look(now_ns, &self.member);
         work += self.flush(now_ns);
         self.note_command();
         return work;
@@ -310,17 +294,10 @@ pub const TierAgent = struct {
         return now_ns + (until_ns -| clock.boottime_ns());
     }
 
-    fn next_send(self: *TierAgent, now_ns: u64) ?member_file.Send {
-        if (self.member.poll_send(now_ns, self.image)) |send| return send;
-        const s = if (self.senders) |*s| s else return null;
-        const bytes = s.poll_send(now_ns, &self.member, self.image) orelse return null;
-        return .{ .to = null, .bytes = bytes };
-    }
-
     fn flush(self: *TierAgent, now_ns: u64) u32 {
         var n: u32 = 0;
         while (n < sends_per_step) : (n += 1) {
-            const send = self.next_send(now_ns) orelse break;
+            const send = self.member.poll_send(now_ns, self.image) orelse break;
             const to = send.to orelse self.group.address;
             const r = udp.send_to(self.repair.fd, to, self.image[0..send.bytes]);
             // What the kernel does not take is lost like on the wire.
@@ -347,7 +324,6 @@ pub const TierAgent = struct {
         const waits = !self.host.tier_log.is_attached or
             self.host.told_sqn != self.host.committed_sqn;
         if (waits) at = @min(at, now_ns + feed_every_ns);
-        if (self.senders) |*s| at = @min(at, s.next_deadline_ns(now_ns));
         return at;
     }
 
