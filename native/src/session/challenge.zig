@@ -418,8 +418,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const unprocessed = is_kept and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
-    else if (told) |position| position
-    else if (has) s.?.next else .{ .msg = 0 };
+    else if (told) |position| position else if (has) s.?.next else .{ .msg = 0 };
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
         frame.SynReply,
