@@ -8,6 +8,7 @@ import type { ContextValues } from "./key_types.ts";
 import { BUILT_PARTS, keysAt, UNBUILT_VALUES } from "./keys.ts";
 import type { LoadedConfig } from "./load.ts";
 import type { Model, Node, Route } from "./model.ts";
+import { type ResolvedTier, resolveTier } from "./tier.ts";
 import { suggestion } from "./names.ts";
 
 const MIB = 2 ** 20;
@@ -118,6 +119,8 @@ export interface ResolvedContext {
   readonly context: ResolvedBasics;
   /** Its tier's name; the context's own for a single node. */
   readonly tierName: string;
+  /** null: a single node. */
+  readonly tier: ResolvedTier | null;
   readonly isRecord: boolean;
   readonly record: ResolvedRecord;
   /** In the order of `TxTopics`. */
@@ -163,6 +166,7 @@ export function resolveContext(
   return {
     context: basicsOf(node, clusterId, values),
     tierName: values.IsSingleton ? node.name : values.TierName,
+    tier: resolveTier(model, node, values),
     isRecord: values.IsRecord,
     record: {
       directory: values.RecordDir ?? "",

@@ -6,11 +6,11 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xb40c82d2;
+export const ABI_HASH = 0xc3012236;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 3,
+  abiVersion: 4,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,
@@ -99,6 +99,18 @@ export const LogKey = {
   RECORD_CUT: 21070,
   RECORD_HEAD_DAMAGED: 21071,
   RECORD_STOPPED: 21072,
+  TIER_ESTABLISHED: 22101,
+  TIER_QUORUM: 22102,
+  TIER_SINGLE: 22103,
+  TIER_NO_QUORUM: 22104,
+  TIER_OTHER_CONFIGURATION: 22105,
+  TIER_DISK_FAILED: 22106,
+  TIER_SEPARATE: 22107,
+  TIER_FORCED: 22108,
+  TIER_TREE_WIPED: 22109,
+  TIER_UNSAFE_POLICY: 22110,
+  TIER_UNHEARD: 22111,
+  TIER_LEADER_SILENT: 22112,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,
@@ -155,6 +167,40 @@ export const AckState = {
   CONNECTED: 1,
 } as const;
 export type AckState = (typeof AckState)[keyof typeof AckState];
+
+export const ArbiterOp = {
+  CONNECT: 1,
+  CREATE: 2,
+  REMOVE: 3,
+  SET: 4,
+  GET: 5,
+  EXISTS: 6,
+  CHILDREN: 7,
+  MULTI: 8,
+  SYNC: 9,
+  CHECK: 10,
+  KEEP: 11,
+  HOLD: 12,
+  BEAT: 13,
+} as const;
+export type ArbiterOp = (typeof ArbiterOp)[keyof typeof ArbiterOp];
+
+export const ArbiterFlag = {
+  EPHEMERAL: 1,
+  WATCH: 2,
+  PRIVATE: 4,
+  MINE: 8,
+} as const;
+export type ArbiterFlag = (typeof ArbiterFlag)[keyof typeof ArbiterFlag];
+
+export const ArbiterEventKind = {
+  ANSWER: 1,
+  WATCH: 2,
+  SESSION: 3,
+  WATCHDOG: 4,
+  ENDED: 5,
+} as const;
+export type ArbiterEventKind = (typeof ArbiterEventKind)[keyof typeof ArbiterEventKind];
 
 export const CountersSectionKind = {
   TX: 1,
@@ -378,6 +424,44 @@ export const LatencyStats = {
     p99Ns: { offset: 48, type: "u64" },
     p999Ns: { offset: 56, type: "u64" },
     maxNs: { offset: 64, type: "u64" },
+  },
+} as const;
+
+export const ArbiterRequest = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    op: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    version: { offset: 12, type: "i32" },
+    flags: { offset: 16, type: "u32" },
+    pathLen: { offset: 20, type: "u32" },
+    dataLen: { offset: 24, type: "u32" },
+    count: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterEvent = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    kind: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    code: { offset: 12, type: "i32" },
+    session: { offset: 16, type: "u32" },
+    version: { offset: 20, type: "i32" },
+    flags: { offset: 24, type: "u32" },
+    dataLen: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterLease = {
+  bytes: 24,
+  fields: {
+    leftMs: { offset: 0, type: "f64" },
+    timeoutMs: { offset: 8, type: "f64" },
+    holding: { offset: 16, type: "u32" },
+    beats: { offset: 20, type: "u32" },
   },
 } as const;
 

@@ -31,7 +31,9 @@ const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
 const Lending = @import("lending.zig").Lending;
+const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
+const Log = @import("../order/log.zig").Log;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -286,7 +288,7 @@ pub const Context = struct {
             if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
                 // JavaScript may have looked itself meanwhile, and have processed them.
-                has_messages = ordered != rx.log.processed_next();
+                has_messages = ordered != rx.taken_next();
             }
         };
         if (!(wake or has_messages) or self.waker_id < 0 or !self.armed.take()) return;
@@ -425,6 +427,7 @@ pub const Context = struct {
     /// Marks messages as processed and fills descriptors of those that follow.
     pub fn drain(self: *Context, processed: u32, max: u32) ?u32 {
         const rx = self.rx orelse return 0;
+        if (rx.is_manual) return self.drain_manual(rx, processed, max);
         const log = rx.log;
         const at = log.processed_next();
         if (processed > log.read_next() - at) return null;
@@ -435,9 +438,30 @@ pub const Context = struct {
         }
         if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
+        return self.hand_over(log, max);
+    }
+
+    fn hand_over(self: *Context, log: *Log, max: u32) u32 {
         const filled = log.fill(self.descriptors(), max);
         if (log.latency) |l| if (filled > 0) l.reach(log.read_next(), clock.monotonic_ns());
         return filled;
+    }
+
+    /// The same where `ack` tells what was processed: `accepted` messages were handed over for good.
+    fn drain_manual(self: *Context, rx: *RxAgent, accepted: u32, max: u32) ?u32 {
+        const at = rx.delivered.load(.monotonic);
+        if (accepted > rx.log.read_next() - at) return null;
+        if (accepted > 0) rx.delivered.store(at + accepted, .release);
+        if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, max);
+        return self.hand_over(rx.log, max);
+    }
+
+    /// The program has processed everything below `next`. False: it was not handed so much.
+    pub fn ack(self: *Context, next: u64) bool {
+        const rx = self.rx orelse return false;
+        if (!rx.is_manual or next > rx.log.read_next()) return false;
+        manual_ack.process(rx, next);
+        return true;
     }
 
     /// Positions of streams move on; who is read in place is told, once for a run of messages.
@@ -486,7 +510,7 @@ pub const Context = struct {
         for (self.channels) |c| if (!c.sender.notices.empty()) return true;
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
-        return rx.log.ordered_next() != rx.log.processed_next();
+        return rx.log.ordered_next() != rx.taken_next();
     }
 
     pub fn notices(self: *Context, out: []abi.Notice) u32 {

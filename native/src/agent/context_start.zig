@@ -32,6 +32,7 @@ const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const Context = @import("context.zig").Context;
+const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
@@ -76,11 +77,7 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
     if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
-    if (self.o().countersText.len > 0) {
-        var counters: Counters = undefined;
-        try counters.open(self, failure);
-        self.counters = counters;
-    }
+    try Counters.open(self, failure);
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;
@@ -133,12 +130,6 @@ fn make_injector(self: *Context, salt: u64) !?Injector {
     if (!options.is_on()) return null;
     options.seed ^= salt *% 0x9e37_79b9_7f4a_7c15;
     return try .init(self.gpa, options);
-}
-
-/// Null: nobody wants to know (`LatencyStatisticCount`).
-fn make_latency(self: *const Context, first: u64) error{OutOfMemory}!?*Latency {
-    const count = self.o().latencySamples;
-    return if (count > 0) try Latency.create(self.gpa, count, first) else null;
 }
 
 // -------------------------------------------------------------------- sending
@@ -300,7 +291,7 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
-    c.latency = try make_latency(self, open.window.written());
+    c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
     c.sender.settle();
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
@@ -441,7 +432,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recorder);
-    log.latency = try make_latency(self, log.next());
+    log.latency = try Latency.wanted(gpa, o.latencySamples, log.next());
     errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
@@ -459,6 +450,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .name = o.name,
             .channels = channels,
             .is_total_order = o.isTotalOrder,
+            .is_manual = o.ackManual,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
@@ -471,6 +463,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .control = control,
         .is_inline = self.is_inline(),
         .first_sqn = log.next(),
+        .is_manual = o.ackManual,
+        .delivered = .init(log.processed_next()),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
@@ -554,6 +548,7 @@ fn restore_streams(
         });
         return error.Argument;
     }
+    if (rx.is_manual) manual_ack.settle_replay(rx, record.first_sqn());
     record.tell(&rx.receiver.notices);
 }
 

@@ -263,7 +263,7 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         },
         .ip = s.repair.ip,
         .port = s.repair.port,
-        .is_mandatory_acker = @intFromBool(s.slot != null),
+        .is_mandatory_acker = @intFromBool(s.is_mandatory()),
         .next_frag_no = s.next.frag,
         .max_frag_no = if (highest.frag > 0) highest.frag - 1 else 0,
         .max_frag_no_nak = s.nak_end.frag,
@@ -271,7 +271,7 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         .connection_id = s.connection,
         .next_msg_no = s.next.msg,
         .next_msg_no_deliver = @atomicLoad(u64, &rx.delivered_next[s.id], .monotonic),
-        .msg_no_acked = s.acked.msg,
+        .msg_no_acked = if (s.is_manual) s.told else s.acked.msg,
         .max_msg_no = if (highest.frag > 0) highest.msg else highest.msg -| 1,
         .max_msg_no_nak = if (s.nak_end.frag > 0) s.nak_end.msg else s.nak_end.msg -| 1,
         .last_recv_ms = s.last_heard_ns / ns_per_ms,
@@ -297,10 +297,10 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     var d = std.mem.zeroes(snapshot.DeliverStats);
     const rx = self.rx orelse return d;
     const log = rx.log;
-    const delivered = log.processed_next();
+    const delivered = rx.taken_next();
     const ordered = log.ordered_next();
     // What is not recorded goes when it was processed.
-    d.first_msg_sqn = if (rx.record) |record| record.found.first_sqn else delivered;
+    d.first_msg_sqn = if (rx.record) |record| record.found.first_sqn else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered - rx.first_sqn;
