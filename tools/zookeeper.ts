@@ -176,7 +176,9 @@ function makeServer(
     const limit = performance.now() + READY_LIMIT_MS;
     while (await modeOf(port) === null) {
       if (performance.now() > limit) throw new Error(`ZooKeeper at ${port} did not come up`);
-      if (processes[index]?.exitCode != null) throw new Error(`ZooKeeper at ${port} has ended`);
+      if (typeof processes[index]?.exitCode === "number") {
+        throw new Error(`ZooKeeper at ${port} has ended`);
+      }
       await pause(20);
     }
   }
