@@ -21,7 +21,9 @@ test("rule 1: a factory makes its log folder and nothing else", () =>
     const unset = newRcmFactory(null, bus.workDir);
     throwsCode(() => unset.newRcmContext("x"), "STATE");
     throwsCode(() => unset.getConfig(), "STATE");
-    throwsCode(() => unset.setArbArg("127.0.0.1:2181", "/rcm"), "UNSUPPORTED");
+    throwsCode(() => unset.setArbArg("127.0.0.1:2181", "rcm"), "ARGUMENT");
+    throwsCode(() => unset.setArbArg("not a server", "/rcm"), "ARGUMENT");
+    throwsCode(() => unset.newRcmContext("x"), "STATE");
     await deleteRcmFactory(unset);
     const lang = "de_DE" as unknown as "en_US";
     throwsCode(() => newRcmFactory(bus.config, bus.workDir, lang), "ARGUMENT");
