@@ -1,4 +1,4 @@
-/** Arbitration in ZooKeeper under faults: servers that are frozen, killed, missing; wrong answers. */
+/** Arbitration in ZooKeeper under faults: servers that are frozen, killed or missing. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

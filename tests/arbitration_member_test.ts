@@ -1,4 +1,4 @@
-/** The arbiter over a tree in memory, where each transaction may be lost before or after it is done. */
+/** The arbiter over a tree in memory: transactions are lost before or after they are done. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
