@@ -109,6 +109,7 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
       startTimeoutMs: 1000,
       isTotalOrder: true,
       usePreAllocate: false,
+      latencySamples: 0,
       ...change,
     },
     tx: [{

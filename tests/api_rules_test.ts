@@ -218,7 +218,8 @@ test("rule 6: a wiped sender with IsHandshake 1 goes on where its receivers are"
       for (let i = 0; i < 10; i += 1) assert.equal(tx.sendData(`${run}.${i}`), RcmStatus.OK);
       assert.equal(await tx.flush(10_000), true);
       await factory.deleteRcmContext(sender);
-      for (const name of bus.files()) assert.ok(name.startsWith("tx1_"), name);
+      const left = bus.files().filter((name) => name !== "rx1_counters");
+      for (const name of left) assert.ok(name.startsWith("tx1_"), name);
       bus.wipe();
     }
     await until(() => got.length >= 20, "all messages");

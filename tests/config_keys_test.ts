@@ -296,6 +296,7 @@ test("defaults reach a context that gives nothing", () => {
     startTimeoutMs: 5000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
   });
 });
 
@@ -354,6 +355,7 @@ test("given values reach the context, in its units", () => {
     startTimeoutMs: 7000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
   });
   assert.equal(isRecord, false);
   assert.equal(tierName, "a");

@@ -17,6 +17,9 @@ const dice = @import("testing/dice.zig");
 const mutation = @import("testing/mutation.zig");
 const report = @import("testing/report.zig");
 const scenario = @import("testing/scenario.zig");
+const tier_cluster = @import("testing/tier_cluster.zig");
+const tier_report = @import("testing/tier_report.zig");
+const tier_scenario = @import("testing/tier_scenario.zig");
 const Cluster = cluster_file.Cluster;
 const Mutant = mutant_file.Mutant;
 
@@ -166,6 +169,8 @@ fn number(text: []const u8) u64 {
 
 const Tally = struct {
     totals: Totals = .{},
+    tiers: tier_cluster.Counts = .{},
+    tier_seeds: u64 = 0,
     seeds: u64 = 0,
     digest: u64 = 0,
     passed: u64 = 0,
@@ -191,13 +196,17 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
     while (true) : (seed += 1) {
         try run_seed(out, &tally, seed, a.verbose or only_one);
         if (seed == last) break;
-        if (events) |n| if (tally.totals.events >= n) break;
+        if (events) |n| if (tally.totals.events + tally.tiers.events >= n) break;
         const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
         if (a.minutes) |n| if (gone_ns >= @as(i96, n) * std.time.ns_per_min) break;
         if (tally.failed >= 20) break;
     }
     const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
-    try report.totals(out, &tally.totals, tally.seeds, @intCast(gone_ns));
+    const took_ns: u64 = @intCast(gone_ns);
+    if (tally.seeds > 0) try report.totals(out, &tally.totals, tally.seeds, took_ns);
+    if (tally.tier_seeds > 0) {
+        try tier_report.totals(out, &tally.tiers, tally.tier_seeds, took_ns);
+    }
     try out.print("digest {x:0>16}\n", .{tally.digest});
     try out.print("{d} passed, {d} failed\n", .{ tally.passed, tally.failed });
     return tally.failed;
@@ -205,6 +214,7 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
 
 fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
     report.running = seed;
+    if (seed >= tier_scenario.first_seed) return run_tier(out, tally, seed, verbose);
     const cluster: *Cluster = try .init(std.heap.c_allocator, seed);
     defer cluster.deinit();
     if (verbose) {
@@ -229,6 +239,32 @@ fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void 
     }
 }
 
+fn run_tier(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
+    const cluster: *tier_cluster.Cluster = try .init(std.heap.c_allocator, seed);
+    defer cluster.deinit();
+    if (verbose) {
+        try tier_report.scenario(out, &cluster.scenario);
+        try out.flush();
+    }
+    cluster.run();
+    tally.tier_seeds += 1;
+    tally.digest = dice.mix(tally.digest, cluster.digest);
+    tally.tiers.add(&cluster.counts);
+    if (cluster.model.verdict.violation) |*v| {
+        tally.failed += 1;
+        try report.violation(out, seed, v);
+        if (verbose) try tier_report.state(out, cluster);
+        try out.flush();
+    } else tally.passed += 1;
+    if (verbose) {
+        try out.print("seed {d}: {d} events, digest {x:0>16}\n", .{
+            seed, cluster.counts.events, cluster.digest,
+        });
+        try out.flush();
+    }
+}
+
 test {
+    _ = @import("testing/tier_cluster.zig");
     _ = @import("testing/cluster.zig");
 }

@@ -33,6 +33,7 @@ test {
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
     _ = @import("stats/counters_file.zig");
+    _ = @import("stats/latency.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
     _ = @import("testing/dice.zig");

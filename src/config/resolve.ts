@@ -100,6 +100,8 @@ export interface ResolvedBasics {
   readonly startTimeoutMs: number;
   readonly isTotalOrder: boolean;
   readonly usePreAllocate: boolean;
+  /** Kept for the latency statistics; 0: none are taken. */
+  readonly latencySamples: number;
 }
 
 /** How a context records what it receives, if it does. */
@@ -262,6 +264,7 @@ function basicsOf(node: Node, clusterId: number, values: ContextValues): Resolve
     startTimeoutMs: values.StartTimeoutSecs * 1000,
     isTotalOrder: values.IsTotalOrder,
     usePreAllocate: values.UsePreAllocate,
+    latencySamples: values.LatencyStatisticCount,
   };
 }
 

@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x10724264;
+export const ABI_HASH = 0xd03d7384;
 
 /** Bounds and versions. */
 export const constants = {
@@ -447,6 +447,21 @@ export const ArbiterLease = {
     timeoutMs: { offset: 8, type: "f64" },
     holding: { offset: 16, type: "u32" },
     beats: { offset: 20, type: "u32" },
+  },
+} as const;
+
+export const LatencyStats = {
+  bytes: 72,
+  fields: {
+    capacity: { offset: 0, type: "u64" },
+    kept: { offset: 8, type: "u64" },
+    total: { offset: 16, type: "u64" },
+    minNs: { offset: 24, type: "u64" },
+    p50Ns: { offset: 32, type: "u64" },
+    p90Ns: { offset: 40, type: "u64" },
+    p99Ns: { offset: 48, type: "u64" },
+    p999Ns: { offset: 56, type: "u64" },
+    maxNs: { offset: 64, type: "u64" },
   },
 } as const;
 

@@ -437,7 +437,9 @@ pub const Context = struct {
         }
         if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
-        return log.fill(self.descriptors(), max);
+        const filled = log.fill(self.descriptors(), max);
+        if (log.latency) |l| if (filled > 0) l.reach(log.read_next(), clock.monotonic_ns());
+        return filled;
     }
 
     /// The same where `ack` tells what was processed: `accepted` messages were handed over for good.
@@ -633,6 +635,7 @@ pub const Context = struct {
         if (self.rx) |rx| {
             rx.deinit(gpa);
             rx.holding.deinit(gpa);
+            if (rx.log.latency) |l| l.destroy(gpa);
             rx.log.deinit(gpa);
             context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
             gpa.destroy(rx.holding);

@@ -18,6 +18,7 @@ const store_file = @import("../window/store.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Bump = @import("../window/pool.zig").Bump;
 const Log = @import("../order/log.zig").Log;
+const Latency = @import("../stats/latency.zig").Latency;
 const loss = @import("../repair/loss_detector.zig");
 const peers = @import("../session/peers.zig");
 const Sender = @import("../session/sender.zig").Sender;
@@ -133,6 +134,12 @@ fn make_injector(self: *Context, salt: u64) !?Injector {
     if (!options.is_on()) return null;
     options.seed ^= salt *% 0x9e37_79b9_7f4a_7c15;
     return try .init(self.gpa, options);
+}
+
+/// Null: nobody wants to know (`LatencyStatisticCount`).
+fn make_latency(self: *const Context, first: u64) error{OutOfMemory}!?*Latency {
+    const count = self.o().latencySamples;
+    return if (count > 0) try Latency.create(self.gpa, count, first) else null;
 }
 
 // -------------------------------------------------------------------- sending
@@ -294,6 +301,7 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
+    c.latency = try make_latency(self, open.window.written());
     c.sender.settle();
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
@@ -434,6 +442,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recorder);
+    log.latency = try make_latency(self, log.next());
+    errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
     holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
@@ -464,6 +474,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .is_inline = self.is_inline(),
         .is_manual = o.ackManual,
         .delivered = .init(log.processed_next()),
+        .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},

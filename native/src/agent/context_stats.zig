@@ -11,6 +11,7 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
 const Stream = @import("../session/stream.zig").Stream;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const role_init = 0x01;
 const role_single = 0x11;
@@ -31,6 +32,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
     for (self.transmitters, 0..) |*t, i| {
         for (t.channels) |c| {
             w.put(tx_stats(self, c, @intCast(i)));
+            w.put(latency_stats(c.latency));
             for (c.sender.peers.slice()) |*p| w.put(ack_stats(p));
         }
     }
@@ -38,6 +40,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         for (rx.receiver.active()) |*s| w.put(rx_stats(rx, s));
     }
     w.put(deliver_stats(self));
+    w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
     return w.finish();
 }
 
@@ -129,8 +132,10 @@ pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer:
     var stats = tx_stats(self, c, index);
     stats.ack_count = @intCast(shown.len);
     w.put(stats);
+    w.put(latency_stats(c.latency));
     for (shown) |*p| w.put(ack_stats(p));
     w.put(std.mem.zeroes(snapshot.DeliverStats));
+    w.put(std.mem.zeroes(snapshot.LatencyStats));
     return w.finish();
 }
 
@@ -141,6 +146,7 @@ pub fn write_rx(self: *Context, buffer: []u8) usize {
     add_rx(&h, self.rx.?);
     w.put(h);
     w.put(deliver_stats(self));
+    w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
     return w.finish();
 }
 
@@ -156,7 +162,12 @@ pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) u
     w.put(h);
     for (shown) |*s| w.put(rx_stats(rx, s));
     w.put(std.mem.zeroes(snapshot.DeliverStats));
+    w.put(std.mem.zeroes(snapshot.LatencyStats));
     return w.finish();
+}
+
+fn latency_stats(latency: ?*const Latency) snapshot.LatencyStats {
+    return if (latency) |l| l.stats() else std.mem.zeroes(snapshot.LatencyStats);
 }
 
 fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
@@ -288,10 +299,11 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     const log = rx.log;
     const delivered = rx.taken_next();
     const ordered = log.ordered_next();
-    d.first_msg_sqn = log.processed_next();
+    // What is not recorded goes when it was processed.
+    d.first_msg_sqn = if (rx.record) |record| record.found.first_sqn else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
-    d.msgs_delivered = delivered;
+    d.msgs_delivered = delivered - rx.first_sqn;
     d.committed_sqn = ordered;
     if (rx.record) |record| {
         d.next_msg_sqn_record = @min(ordered, record.recorder.stopped_sqn.load(.acquire));

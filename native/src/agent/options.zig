@@ -89,6 +89,8 @@ pub const Options = struct {
     recordSync: @import("record_agent.zig").Sync = .async,
     /// First sqn of the record that is delivered again.
     replayFrom: u64 = 0,
+    /// `LatencyStatisticCount`; 0: nothing is measured.
+    latencySamples: u32 = 0,
     /// Names of things, for who reads the counters file; "": there is none.
     countersText: []const u8 = "",
     injectDropPpm: u32,

@@ -15,6 +15,7 @@ const base_limits = @import("../limits.zig");
 const Sender = @import("../session/sender.zig").Sender;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const image_bytes = 65536;
 /// Bounds of one step, so that nobody who shares the thread waits long.
@@ -61,6 +62,8 @@ pub const TxChannel = struct {
     told_gso: bool = false,
     told_failure_ns: u64 = 0,
     progress_seen: u64 = 0,
+    /// Measures from `send` to the acknowledgement of everybody; null: nobody wants to know.
+    latency: ?*Latency = null,
 
     pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator) !void {
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
@@ -73,6 +76,7 @@ pub const TxChannel = struct {
         if (self.repair) |r| udp.close(r.fd);
         if (self.injector) |*i| i.deinit(gpa);
         if (self.shm) |*shm| shm.deinit(gpa);
+        if (self.latency) |l| l.destroy(gpa);
         self.sender.deinit(gpa);
         gpa.free(self.outs);
         gpa.free(self.image);
@@ -101,6 +105,7 @@ pub const TxChannel = struct {
             self.on_network.store(self.sender.network_on, .monotonic);
         }
         work += self.flush(now_ns);
+        if (self.latency) |l| l.reach(self.window.acked(), now_ns);
         return work;
     }
 

@@ -27,6 +27,7 @@ const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Recorder = @import("recorder.zig").Recorder;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const RecordHeader = record.RecordHeader;
 const Descriptor = record.Descriptor;
@@ -56,6 +57,8 @@ pub const Log = struct {
     pool: *ChunkPool,
     /// Whose files the chunks are mapped from; null: nobody's.
     recorder: ?*Recorder = null,
+    /// Measures from `publish` to `fill`; null: nobody wants to know.
+    latency: ?*Latency = null,
     /// Bytes in front of the first record of a chunk.
     head_bytes: u32 = 0,
     /// By chunk: the segment that follows it. Written before the publication of what is there.
@@ -263,6 +266,8 @@ pub const Log = struct {
 
     /// Makes everything appended so far visible to the consumer.
     pub inline fn publish(self: *Log) void {
+        // First: the consumer looks for its mark as soon as it sees a message.
+        if (self.latency) |latency| latency.mark(self.next_sqn);
         self.ordered.store(self.next_sqn, .release);
     }
 
