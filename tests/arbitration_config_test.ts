@@ -14,6 +14,7 @@ import { makeBed, makeLocal, state } from "./arbitration_bed.ts";
 import { rejectsCode } from "./arbitration_errors.ts";
 
 const missing = zookeeperMissing();
+const reason = missing === false ? "" : ` (${missing})`;
 const local = makeLocal();
 const workDir = mkdtempSync(join(tmpdir(), "rcm-config-"));
 let zookeeper: Zookeeper | null = null;
