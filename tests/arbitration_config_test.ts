@@ -67,7 +67,7 @@ function both(name: string, body: (address: string, path: string) => Promise<voi
   let path = 0;
   test(`local: ${name}`, () => body(local.address, `/c${name.length}_${path += 1}`));
   test(
-    `ZooKeeper: ${name}`,
+    `ZooKeeper: ${name}${reason}`,
     { skip: missing },
     () => body(zookeeper!.address, `/c${name.length}_${path += 1}`),
   );
