@@ -140,7 +140,7 @@ both("two that push at one moment: one of them, whole", async (address, path) =>
 });
 
 test(
-  "no server: ARBITRATION, synchronously, within ten seconds",
+  `no server: ARBITRATION, synchronously, within ten seconds${reason}`,
   { skip: missing },
   () =>
     withFactory((factory) => {
