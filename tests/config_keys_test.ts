@@ -297,6 +297,8 @@ test("defaults reach a context that gives nothing", () => {
     isTotalOrder: true,
     usePreAllocate: false,
     latencySamples: 0,
+    txTierId: 0,
+    txTierName: "",
   });
 });
 
@@ -356,6 +358,8 @@ test("given values reach the context, in its units", () => {
     isTotalOrder: true,
     usePreAllocate: false,
     latencySamples: 0,
+    txTierId: 0,
+    txTierName: "",
   });
   assert.equal(isRecord, false);
   assert.equal(tierName, "a");

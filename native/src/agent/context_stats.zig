@@ -6,6 +6,7 @@ const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const snapshot = @import("../stats/snapshot.zig");
 const clock = @import("clock.zig");
+const in_place = @import("../session/sender_in_place.zig");
 const Context = @import("context.zig").Context;
 const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
@@ -23,7 +24,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         c.token.take();
         const shm = if (c.shm) |*shm| shm else continue;
         shm.collect(clock.monotonic_ns(), &c.sender);
-        c.sender.tell_in_place();
+        in_place.tell_in_place(&c.sender);
     }
     defer for (self.channels) |c| c.token.give();
     if (self.rx) |rx| rx.token.take();
@@ -120,7 +121,7 @@ fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
 /// A sending window, with at most `acks_max` of its receivers. The bytes.
 pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer: []u8) usize {
     const c = self.channels[place];
-    c.sender.tell_in_place();
+    in_place.tell_in_place(&c.sender);
     var w: snapshot.Writer = .{ .buffer = buffer };
     var h = common_header(self);
     h.tx_count = 1;
@@ -186,6 +187,7 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
             .handshake => .handshake,
             .started => if (draining) .draining else .started,
             .closed => .closed,
+            .follower => .follower,
         },
         .send_flag = @intFromBool(c.send_flag.load(.monotonic)),
         .max_udp_size = s.o.sizes.udp_bytes,
@@ -220,9 +222,11 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
 
 /// The fragment up to which everybody has the message at `acked`.
 fn first_fragment(c: *TxChannel, acked: u64) u32 {
+    // What a tier has committed ends with a message.
+    if (c.sender.peers.tiers.len > 0) return 0;
     var low: ?u32 = null;
     for (c.sender.peers.slice()) |*p| {
-        if (p.state != .connected) continue;
+        if (p.state != .connected or !p.counts_alone()) continue;
         const frag: u32 = if (p.acked.msg == acked) p.acked.frag else 0;
         low = @min(low orelse frag, frag);
     }
@@ -235,7 +239,7 @@ fn ack_stats(p: *const Peer) snapshot.AckStats {
         .state = if (p.state == .connected) .connected else .disconnect,
         .ip = p.address.ip,
         .port = p.address.port,
-        .is_mandatory_acker = @intFromBool(p.mandatory),
+        .is_mandatory_acker = @intFromBool(p.mandatory or p.tier != null),
         .is_configured = @intFromBool(p.configured),
         .frag_no = p.acked.frag,
         .is_out_of_memory = @intFromBool(p.no_memory),

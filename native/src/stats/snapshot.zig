@@ -30,6 +30,8 @@ pub const TxPhase = enum(u32) {
     draining = 3,
     /// Said goodbye to its receivers.
     closed = 4,
+    /// Of a member of a tier that does not lead: numbers and keeps what another one sends.
+    follower = 5,
 };
 
 /// Where a receiving stream stands (`RmsPhase`). The text in JSON is the name with a capital

@@ -10,7 +10,7 @@ const Dice = dice_file.Dice;
 pub const Faults = scenario.Faults;
 
 /// Seeds from here on are a tier's.
-pub const first_seed: u64 = 1 << 42;
+pub const first_seed: u64 = 1 << 44;
 pub const members_max = 5;
 pub const observers_max = 2;
 /// One more: a member that was started a second time.

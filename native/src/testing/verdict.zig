@@ -43,6 +43,8 @@ pub const Check = enum {
     silence,
     /// Events with wrong arguments, out of turn, or too often.
     events,
+    /// A tier's position: gone on without a member's word, or back.
+    tier,
     /// Memory that does not come back, or bounds that do not hold.
     memory,
     /// A window that does not go on where its process died.
