@@ -188,8 +188,8 @@ export interface Arbiter {
    *
    * @returns `"done"`: this node is the only candidate, and `version` is what `establish` names
    * first; `"refused"`: somebody else stands or stood
-   * @throws RcmError `ARBITRATION`: it is not known, or there is no session; `STATE`: it stands
-   * already (`resign` first)
+   * @throws RcmError `ARBITRATION`: it is not known, or there is no session; `STATE`: a campaign is
+   * under way
    */
   campaign(expectedVersion: number | null, record: MasterRecord): Promise<WriteResult>;
 
