@@ -49,6 +49,7 @@ fn happen(c: *Cluster, mishap: Mishap) void {
     const node = victim(c);
     const back_ns = c.now_ns + lasts_ns(c);
     c.counts.mishaps[@backingInt(mishap)] += 1;
+    c.note(node.index, @tagName(mishap), .{ (back_ns - c.now_ns) / ms, 0, 0, 0 });
     switch (mishap) {
         .kill, .crash, .wipe, .clean_stop => lose(c, node, mishap, back_ns),
         .kill_inside => if (node.alive and may_lose(c, node, .kill)) {

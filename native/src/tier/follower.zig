@@ -154,7 +154,8 @@ fn adopt(m: anytype) void {
     if (m.phase != .following or !m.join.is_complete or m.join.is_adopted) return;
     if (m.host.next() < m.join.first) return;
     if (!epochs.eql(m.durable.adopted, m.leader_epoch)) {
-        assert(m.host.next() == m.join.first);
+        // More than that is here already where this epoch's log was taken over before, by a start
+        // of ours that did not live to lead.
         var durable = m.durable;
         durable.adopted = m.leader_epoch;
         if (!m.is_observer()) {
