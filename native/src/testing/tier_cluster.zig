@@ -16,6 +16,7 @@ const member_file = @import("../tier/member.zig");
 const epochs = @import("../tier/epoch.zig");
 const tree = @import("../tier/tree.zig");
 const frame = @import("../wire/frame.zig");
+const wire = @import("../wire/tier_frame.zig");
 const abi = @import("../abi.zig");
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("../session/notices.zig").Notices;
@@ -541,6 +542,7 @@ pub const Cluster = struct {
             });
             self.arbiter.command(self, node, x);
         }
+        self.check_counted(node);
         self.consume(node);
         self.read_notices(node);
         self.tell_senders(node);
@@ -550,6 +552,7 @@ pub const Cluster = struct {
             @tagName(core.phase),
             .{ @backingInt(core.role()), core.epoch_now().number, node.host.next(), core.committed },
         );
+        if (core.phase == .fetching and node.phase != .fetching) mishaps.cut_source(self, node);
         node.role = core.role();
         node.phase = core.phase;
         if (self.is_over(node)) return;
@@ -604,9 +607,50 @@ pub const Cluster = struct {
             node.sent_types = @splat(0);
         }
         node.sent_types[h.type & 63] += 1;
+        self.check_said(node, h);
         node.sent_count += 1;
         if (node.sent_count > 50_000) self.model.fail(.storm, "node {d} sent {d} datagrams in " ++
             "a second", .{ node.index, node.sent_count });
+    }
+
+    /// What is promised or acknowledged is on the disk.
+    fn check_said(self: *Cluster, node: *Node, h: *const frame.Header) void {
+        const d = &node.host.disk.durable;
+        const e = wire.said_of(h).epoch;
+        if (h.type == @backingInt(wire.Type.promise) and !epochs.eql(e, d.promised)) {
+            self.model.fail(.durability, "node {d} promises epoch {d}, its disk says {d}", .{
+                node.index, e.number, d.promised.number,
+            });
+        }
+        if (h.type != @backingInt(wire.Type.sqn_ack)) return;
+        if (!epochs.eql(e, d.adopted) or h.number > node.host.durable_next_now()) {
+            self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, its disk has {d} " ++
+                "in epoch {d}", .{
+                node.index,        h.number, e.number, node.host.durable_next_now(),
+                d.adopted.number,
+            });
+        }
+        if (wire.body(wire.SqnAck, h).is_intact != 0 and !d.is_intact) {
+            self.model.fail(.false_ack, "node {d} says that it is intact", .{node.index});
+        }
+    }
+
+    /// A leader counts no more than what that very start of a member has.
+    fn check_counted(self: *Cluster, node: *Node) void {
+        const core = node.core.?;
+        if (core.phase != .leading) return;
+        for (core.peers[0..self.scenario.members]) |*p| {
+            if (p.acked == 0 or p.joined_nonce == 0) continue;
+            for (self.nodes[0..self.node_count]) |*other| {
+                if (!other.alive or other.core.?.nonce != p.joined_nonce) continue;
+                const d = &other.host.disk.durable;
+                if (!epochs.eql(d.adopted, core.epoch)) continue;
+                if (p.acked <= other.host.next()) continue;
+                self.model.fail(.false_ack, "node {d} counts {d} of node {d}, which has {d}", .{
+                    node.index, p.acked, other.index, other.host.next(),
+                });
+            }
+        }
     }
 
     // ---- the program

@@ -7,6 +7,7 @@
 //! pace, a burst never exceeds its socket's buffer, and the server keeps no more than a place.
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -216,7 +217,8 @@ fn write_join_reply(m: anytype, p: *Peer, image: []align(8) u8) u32 {
     const total: u32 = @intCast(eras.len);
     const from = @min(p.era_from, total);
     const count = @min(total - from, wire.eras_max(m.o.datagram_bytes));
-    const next = m.host.next();
+    var next = m.host.next();
+    if (mutant.on(.tier_join_committed) and is_leading) next = @max(m.first, m.committed);
     const b = wire.begin(wire.JoinReply, .join_reply, image, m.speaker(), next);
     b.said = .{ .epoch = if (is_leading) m.epoch else m.durable.promised, .to = p.id };
     b.nonce = p.join_nonce;
