@@ -48,6 +48,13 @@ pub fn totals(
 
 /// Everything about a run that stopped: for whoever replays a seed.
 pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
+    const last = c.note_count;
+    for (last -| cluster_file.notes_max..last) |i| {
+        const n = &c.notes[i % cluster_file.notes_max];
+        try out.print("{d}.{d:0>6} node {d} {s} {any}\n", .{
+            n.at_ns / std.time.ns_per_s, n.at_ns % std.time.ns_per_s / 1000, n.node, n.text, n.args,
+        });
+    }
     const a = &c.arbiter;
     try out.print("at {d} ns, phase {t}, core {x}, committed {d}\n", .{
         c.now_ns, c.phase, c.core_nodes, c.model.truth.items.len,
@@ -66,6 +73,9 @@ pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
             node.index,                     node.member,              node.alive,           node.life,         h.disk.durable.adopted.number,
             h.disk.durable.promised.number, h.disk.durable.is_intact, h.next(),             h.committed_count, h.handed_count,
             h.show_limit,                   h.diverged_at,            node.runs_again_ns(),
+        });
+        for (node.sent_types, 0..) |n, kind| if (n > 0) try out.print("  sent of {d}: {d}", .{
+            kind, n,
         });
         for (h.era_list.items) |e| try out.print("  era {d}..{x} from {d}", .{
             e.epoch.number, e.epoch.id & 0xffff, e.first_sqn,
