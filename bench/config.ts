@@ -88,6 +88,6 @@ export function nativeText(
     injection,
     record,
     isManual: false,
-    countersText: "",
+    countersText: "{}",
   });
 }

@@ -65,6 +65,8 @@ export interface ContextOptions {
   /** Absolute. */
   readonly workDir: string;
   readonly tierName: string;
+  /** What `setArbArg` was given; null: nothing. A tier's context needs it. */
+  readonly arbitration: { readonly address: string; readonly path: string } | null;
   /** Contexts of the configuration, for who reads the counters file. */
   readonly contexts: CountersPlace["contexts"];
   readonly library: NativeLibrary;

@@ -109,6 +109,9 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
       startTimeoutMs: 1000,
       isTotalOrder: true,
       usePreAllocate: false,
+      latencySamples: 0,
+      txTierId: 0,
+      txTierName: "",
       ...change,
     },
     tx: [{
@@ -147,6 +150,7 @@ export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
     prefix: "",
     workDir: "rcm-fake",
     tierName: plan.context.name,
+    arbitration: null,
     contexts: [],
     library: fake.library,
     log,

@@ -277,6 +277,7 @@ pub const shared_structs = .{
     .ArbiterRequest = ArbiterRequest,
     .ArbiterEvent = ArbiterEvent,
     .ArbiterLease = ArbiterLease,
+    .LatencyStats = snapshot.LatencyStats,
     .FileHeader = node.FileHeader,
     .CountersPage = counters.CountersPage,
     .CountersSection = counters.CountersSection,

@@ -17,6 +17,7 @@ test {
     _ = @import("agent/lending.zig");
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
+    _ = @import("agent/tier_send_test.zig");
     _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
@@ -35,8 +36,13 @@ test {
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
     _ = @import("stats/counters_file.zig");
+    _ = @import("stats/latency.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
+    _ = @import("tier/epoch.zig");
+    _ = @import("tier/entry.zig");
+    _ = @import("tier/tree.zig");
+    _ = @import("tier/tx_positions.zig");
     _ = @import("testing/dice.zig");
     _ = @import("testing/messages.zig");
     _ = @import("testing/model.zig");

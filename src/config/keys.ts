@@ -242,8 +242,8 @@ export const KEYS = [
     CONTEXT,
     0,
     [0, 10_000_000],
-    "ordered log",
-    "Samples that are kept for the latency statistics; 0: none",
+    "bus",
+    "Samples that are kept for the latency statistics; 0: none are taken",
   ),
   integer(
     "SendWindowSize",

@@ -3,8 +3,15 @@
 
 const std = @import("std");
 
-/// `shared`: reads the window in place.
-pub const Receiver = struct { id: u16, name: []const u8, shared: bool = false };
+/// `shared`: reads the window in place. `tier`: name of the tier that it is a member of, or ""; an
+/// observer has its tier's name too.
+pub const Receiver = struct {
+    id: u16,
+    name: []const u8,
+    shared: bool = false,
+    tier: []const u8 = "",
+    observer: bool = false,
+};
 /// A context whose window of the transport is read in place.
 pub const InPlace = struct { id: u16, name: []const u8 };
 
@@ -131,12 +138,18 @@ pub const Options = struct {
     recordSync: @import("record_agent.zig").Sync = .async,
     /// First sqn of the record that is delivered again.
     replayFrom: u64 = 0,
+    /// `LatencyStatisticCount`; 0: nothing is measured.
+    latencySamples: u32 = 0,
     /// Names of things, for who reads the counters file; "": there is none.
     countersText: []const u8 = "",
     injectDropPpm: u32,
     injectDuplicatePpm: u32,
     injectDelayPpm: u32,
     injectSeed: u64,
+    /// Of a member of a tier that sends (guide 9.9.1): the id and name that its streams go by, the
+    /// same for all members. 0: a single node.
+    txTierId: u16 = 0,
+    txTierName: []const u8 = "",
     tx: []const Tx,
     rx: []const Rx,
     /// Null: a single node.

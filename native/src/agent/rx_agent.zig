@@ -80,6 +80,8 @@ pub const RxAgent = struct {
     delivered: std.atomic.Value(u64) = .init(0),
     /// Whoever processes runs this agent too (`Threading: inline`).
     is_inline: bool = false,
+    /// Place of the first message that this start delivers.
+    first_sqn: u64 = 0,
     data_due_ns: u64 = 0,
     control_due_ns: u64 = 0,
     calendar: clock.Calendar = .{},
@@ -122,6 +124,7 @@ pub const RxAgent = struct {
         if (self.record) |record| if (record.step_rx(self.log, &self.receiver.notices)) |work| {
             return work;
         };
+        if (self.log.latency) |l| l.now_ns = now_ns;
         var work: u32 = 0;
         var i: u32 = 0;
         const count: u32 = @intCast(self.sockets.len);
@@ -164,6 +167,7 @@ pub const RxAgent = struct {
                 for (w.sources, 0..) |*source, place| {
                     if (!source.has_message(&self.receiver)) continue;
                     self.receiver.shared.wall_ms = self.calendar.ms(step_ns);
+                    if (self.log.latency) |l| l.now_ns = clock.monotonic_ns();
                     const taken = source.step(step_ns, &self.receiver, @intCast(place));
                     if (taken == 0) continue;
                     self.note_find(taken);
@@ -177,6 +181,7 @@ pub const RxAgent = struct {
             self.received_bytes += got.len;
             const now_ns = clock.monotonic_ns();
             const wall_ms = self.calendar.ms(now_ns);
+            if (self.log.latency) |l| l.now_ns = now_ns;
             self.receiver.on_buffer(now_ns, wall_ms, got.from, self.buffer[0..got.len]);
             if (self.receiver.dirty) _ = self.flush(now_ns);
             return true;
@@ -240,6 +245,7 @@ pub const RxAgent = struct {
             if (n > 0 and most == receives_per_step and self.is_ahead()) break;
             const got = udp.recv_from(fd, self.buffer) orelse break;
             self.received_bytes += got.len;
+            if (self.log.latency) |l| l.now_ns = clock.monotonic_ns();
             const bytes: []align(8) u8 = self.buffer[0..got.len];
             if (self.injector) |*i| {
                 i.pass(now_ns, got.from, bytes, self, deliver);

@@ -27,6 +27,7 @@ const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Recorder = @import("recorder.zig").Recorder;
+const Latency = @import("../stats/latency.zig").Latency;
 const TierLog = @import("tier_log.zig").TierLog;
 
 const RecordHeader = record.RecordHeader;
@@ -57,6 +58,8 @@ pub const Log = struct {
     pool: *ChunkPool,
     /// Whose files the chunks are mapped from; null: nobody's.
     recorder: ?*Recorder = null,
+    /// Measures from `publish` to `fill`; null: nobody wants to know.
+    latency: ?*Latency = null,
     /// Of a tier: decides what is visible, and where segments lie.
     history: ?*TierLog = null,
     /// Bytes in front of the first record of a chunk.
@@ -269,6 +272,8 @@ pub const Log = struct {
     /// Makes everything appended so far visible to the consumer, but for a tier's.
     pub inline fn publish(self: *Log) void {
         if (self.history != null) return; // What is visible is the tier's decision.
+        // First: the consumer looks for its mark as soon as it sees a message.
+        if (self.latency) |latency| latency.mark(self.next_sqn);
         self.ordered.store(self.next_sqn, .release);
     }
 

@@ -563,7 +563,7 @@ pub const Receiver = struct {
 
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
         const taken = s.ack_position(&self.shared);
-        const at: Position = if (s.is_manual) s.processed_position() else taken;
+        const at = s.said_position(taken);
         s.ack_now = false;
         s.since_ack_datagrams = 0;
         s.last_ack_ns = now_ns;
@@ -583,7 +583,7 @@ pub const Receiver = struct {
         h.connection_flags.flags.mandatory = s.is_mandatory() or self.is_tier_member();
         body.* = .{
             .session_token = s.session_token,
-            .highest = if (s.is_manual) taken.msg else s.announced.msg,
+            .highest = if (s.tells_taken(h)) taken.msg else s.announced.msg,
             .frag = taken.frag,
             .receiver = self.o.id,
             .no_memory = @intFromBool(withheld),

@@ -118,6 +118,8 @@ pub const Stream = struct {
     channel: *const Channel,
     phase: Phase = .init,
     connection: u64 = 0,
+    /// Of a tier's stream: under whose reign it was agreed.
+    epoch: frame.Epoch = .{},
     has_position: bool = false,
     next: Position = .{ .msg = 0 },
     /// What the program has processed is told (`sendAck`), and acknowledged instead of what the log
@@ -131,6 +133,8 @@ pub const Stream = struct {
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
+    /// Of a tier's member: nothing from here on is committed. What the log has is told besides.
+    committed: ?u64 = null,
     /// Read in place: where this context says what it has processed. Null: datagrams come.
     slot: ?*layout.Slot = null,
     /// One past the last number that the log has; read in place: and past the last that is claimed.
@@ -592,7 +596,19 @@ pub const Stream = struct {
 
     /// The sender counts on what was processed, not on what the log has.
     pub fn is_mandatory(self: *const Stream) bool {
-        return self.slot != null or self.is_manual;
+        return self.slot != null or self.is_manual or self.committed != null;
+    }
+
+    /// A mandatory ACK is not about what the log has, and tells that too; who reads in place has
+    /// what was written.
+    pub fn tells_taken(self: *const Stream, ack: *const frame.Header) bool {
+        return ack.flags().mandatory and (self.slot == null or self.is_manual);
+    }
+
+    /// What is acknowledged where the log has all below `taken`.
+    pub fn said_position(self: *const Stream, taken: Position) Position {
+        if (self.committed) |committed| return .{ .msg = @min(committed, taken.msg) };
+        return if (self.is_manual) self.processed_position() else taken;
     }
 
     /// What a mandatory acker acknowledges.

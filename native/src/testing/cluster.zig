@@ -18,6 +18,7 @@ const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
 const in_place = @import("in_place.zig");
 const mishaps = @import("mishaps.zig");
+const tier_members = @import("tier_members.zig");
 const hostile = @import("hostile.zig");
 const dice_file = @import("dice.zig");
 const verdict_file = @import("verdict.zig");
@@ -63,7 +64,8 @@ pub const Timer = struct {
     pub const find = look + 1;
     pub const bury = find + senders_max;
     pub const map = bury + senders_max;
-    pub const count = map + receivers_max;
+    pub const tier = map + receivers_max;
+    pub const count = tier + 1;
 };
 const timers_count = 96;
 
@@ -89,6 +91,7 @@ pub const Cluster = struct {
     totals: Totals = .{},
     digest: u64 = 0,
     mishaps: mishaps.Mishaps = .{},
+    members: tier_members.Members = .{},
     hostile: hostile.Hostile,
     progress: u64 = 0,
     progress_ns: u64 = 0,
@@ -161,6 +164,7 @@ pub const Cluster = struct {
         self.timers[Timer.phase] = self.scenario.safety_ns;
         self.timers[Timer.look] = 10 * ms;
         if (self.scenario.hostile_every_ns > 0) self.timers[Timer.hostile_at] = ms;
+        if (self.scenario.tier.members != 0) self.timers[Timer.tier] = ms;
         mishaps.begin(self);
     }
 
@@ -260,6 +264,7 @@ pub const Cluster = struct {
         if (which == Timer.look) return watch.look(self);
         if (which < Timer.bury) return in_place.find(self, self.senders[which - Timer.find]);
         if (which < Timer.map) return in_place.bury(self, self.senders[which - Timer.bury]);
+        if (which == Timer.tier) return tier_members.step(self);
         in_place.map(self, self.receivers[which - Timer.map]);
     }
 
@@ -476,6 +481,7 @@ pub const Cluster = struct {
         const local_ns = node.clock.local(self.now_ns);
         const receiver = node.receiver;
         const work = in_place.read(self, node);
+        tier_members.limit_acks(self, node);
         receiver.tick(local_ns);
         var runs: u32 = 0;
         while (runs < 64) : (runs += 1) {

@@ -6,6 +6,7 @@ const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const in_place = @import("in_place.zig");
+const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
@@ -184,6 +185,7 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
     node.paused_until_ns = 0;
     node.start(&c.dice) catch @panic("out of memory");
     in_place.open(c, node);
+    tier_members.life_begins(c, node);
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns, .touch);
     // Its new life has the whole time-out to take something.
     for (c.windows[0..c.window_count]) |w| w.low_moved_ns = w.node.clock.local(c.now_ns);
@@ -294,6 +296,7 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
         return stay_dead(c, node, node.doom_lasts_ns);
     }
     if (c.verdict.violation != null) return;
+    for (node.windows) |w| tier_members.window_starts(c, w);
     in_place.find(c, node);
     for (c.receivers) |r| {
         if (r.in_place.file == null) continue;

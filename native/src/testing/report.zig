@@ -62,6 +62,7 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
         s.publish_every_ns / 1000, s.publish_burst,   s.runs_per_step,  s.handler_ns / 1000,
         s.batch,                   s.joined_buffers,
     });
+    if (s.tier.members != 0) try out.print("  {any}\n", .{s.tier});
     if (s.in_place.transports != 0) try out.print("  {any}\n", .{s.in_place});
     try out.print("  {any}\n  {any}\n  residual loss {d} ppm, drift {d} ppm, safety {d} ms, " ++
         "{d} events\n", .{
@@ -102,6 +103,7 @@ pub fn totals(out: *Writer, t: *const Totals, seeds: u64, took_ns: u64) !void {
         "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
         t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
     });
+    try out.print("tiers: {d} leaders\n", .{t.leaders});
     try out.print("in place: {d} messages, {d} of them kept by nobody, {d} steps of " ++
         "senders with memory that waits, {d} steps between two stores\n", .{
         t.in_place, t.forgotten, t.pinned_steps, t.cuts,

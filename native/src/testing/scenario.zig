@@ -23,6 +23,11 @@ pub const windows_max = senders_max * transports_max;
 pub const first_deadly_seed: u64 = 1 << 40;
 /// From this one on, windows are read in place, and what goes wrong is what that calls for.
 pub const first_in_place_seed: u64 = 1 << 41;
+/// From this one on, some of the receivers are members of a tier.
+pub const first_tier_seed: u64 = 1 << 42;
+const tier_salt = 0x7163;
+/// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
+pub const first_sending_tier_seed: u64 = 1 << 43;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
 
@@ -104,6 +109,29 @@ pub const InPlace = struct {
     cut_ppm: u32 = 0,
 };
 
+/// Receivers that are members of one tier, or observe it.
+pub const Tier = struct {
+    /// Bit r.
+    members: u8 = 0,
+    observers: u8 = 0,
+    /// The configuration names one more member, which never starts.
+    has_absent: bool = false,
+    /// Mean time between two looks of the leader at what it has, and how often a member hears of
+    /// it.
+    step_ns: u64 = 0,
+    hears_ppm: u32 = 0,
+
+    pub fn is_member(self: *const Tier, receiver: u8) bool {
+        return self.members >> @intCast(receiver) & 1 == 1;
+    }
+    pub fn is_observer(self: *const Tier, receiver: u8) bool {
+        return self.observers >> @intCast(receiver) & 1 == 1;
+    }
+    pub fn is_of(self: *const Tier, receiver: u8) bool {
+        return self.is_member(receiver) or self.is_observer(receiver);
+    }
+};
+
 pub const Scenario = struct {
     seed: u64,
     kind: Kind,
@@ -150,6 +178,7 @@ pub const Scenario = struct {
     residual_loss_ppm: u32,
     mishaps: Mishaps,
     in_place: InPlace,
+    tier: Tier,
     /// Hostile datagrams: mean time between two.
     hostile_every_ns: u64,
     /// The first phase ends at this time, or after so many events.
@@ -159,9 +188,10 @@ pub const Scenario = struct {
     /// The scenario of a seed.
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
-        const is_in_place = seed >= first_in_place_seed;
+        const has_tier = seed >= first_tier_seed;
+        const is_in_place = seed >= first_in_place_seed and !has_tier;
         const roll = dice.below(20);
-        const kind: Kind = if (is_in_place) .general else switch (roll) {
+        const kind: Kind = if (is_in_place or has_tier) .general else switch (roll) {
             0, 1, 2 => .cost,
             3, 4 => .hostile_blind,
             5, 6 => .hostile_keyed,
@@ -177,9 +207,14 @@ pub const Scenario = struct {
         self.roll_faults(&dice);
         self.roll_mishaps(&dice);
         if (kind == .cost) self.only_loss(&dice);
-        const is_deadly = seed >= first_deadly_seed and !is_in_place;
+        const is_deadly = seed >= first_deadly_seed and !is_in_place and !has_tier;
         if (is_deadly) self.only_deaths(&dice);
         self.in_place = .{};
+        self.tier = .{};
+        if (has_tier) {
+            self.roll_tier();
+            return self;
+        }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
         return self;
@@ -373,6 +408,31 @@ pub const Scenario = struct {
         // A ring of nodes that comes round, and time-outs within reach.
         if (dice.coin()) self.nodes = @as(u32, 1) << @intCast(dice.between(4, 7));
         if ((is_chosen or dice.coin()) and !self.is_idle) self.hasten(&dice);
+    }
+
+    fn roll_tier(self: *Scenario) void {
+        var dice: Dice = .init(dice_file.mix(self.seed, tier_salt));
+        if (dice.chance(150_000)) self.only_deaths(&dice);
+        self.receiver_count = @intCast(dice.between(2, receivers_max));
+        const most = @min(3, self.receiver_count);
+        const members = dice.between(if (dice.coin()) 1 else 2, most);
+        var t: Tier = .{ .members = (@as(u8, 1) << @intCast(members)) - 1 };
+        if (members < self.receiver_count and dice.chance(400_000)) {
+            t.observers = @as(u8, 1) << @intCast(members);
+        }
+        t.has_absent = members == 1 or dice.chance(300_000);
+        t.step_ns = dice.magnitude(100 * us, 50 * ms);
+        t.hears_ppm = @intCast(dice.one_of(u64, &.{ 50_000, 500_000, 1_000_000 }));
+        self.tier = t;
+        for (self.rx_mask[0..self.receiver_count], 0..) |*mask, r| {
+            if (t.is_of(@intCast(r))) mask.* = self.rx_mask[0];
+        }
+        self.configured |= t.members | t.observers;
+        if (self.is_idle or dice.coin()) return;
+        self.hasten(&dice);
+        if (self.mishaps.kill_receiver_every_ns == 0 and dice.coin()) {
+            self.mishaps.kill_receiver_every_ns = dice.between(100, 2000) * ms;
+        }
     }
 
     /// Pauses become longer than time-outs.

@@ -38,6 +38,8 @@ pub const Totals = struct {
     /// Steps of a sender with memory that waits for a receiver.
     pinned_steps: u64 = 0,
     cuts: u64 = 0,
+    /// Leaders of tiers that senders had to do with.
+    leaders: u64 = 0,
     network: packet_simulator.Counters = .{},
 
     pub fn add(self: *Totals, other: *const Totals) void {
