@@ -472,7 +472,13 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     rx.receiver.settle();
     if (o.tier) |*t| {
         if (record) |r| r.skip_replay();
-        rx.tier = try .create(gpa, .{ .o = o, .tier = t, .rx = rx, .seed = random_seed(o.id) }, failure);
+        rx.tier = try .create(gpa, .{
+            .o = o,
+            .tier = t,
+            .rx = rx,
+            .context = if (o.txTierId != 0 and self.channels.len > 0) self else null,
+            .seed = random_seed(o.id),
+        }, failure);
     }
     errdefer if (rx.tier) |tier| tier.destroy();
     if (record) |r| try restore_streams(self, rx, r, failure);
