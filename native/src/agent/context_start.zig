@@ -284,7 +284,6 @@ fn open_channel(
     try c.init_buffers(gpa);
     c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
     c.sender.settle();
-    c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;
@@ -361,6 +360,7 @@ fn close_outs(gpa: std.mem.Allocator, outs: []udp.Sender) void {
 }
 
 fn tell_start(self: *Context, c: *TxChannel, open: *const store_file.OpenWindow) void {
+    c.tell_acked(open.acked_before);
     if (open.recovery.resumed) c.sender.notices.log(.window_recovered, .info, .{
         .transport = c.transport,
         .args = .{
