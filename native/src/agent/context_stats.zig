@@ -11,6 +11,7 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
 const Stream = @import("../session/stream.zig").Stream;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
 const role_init = 0x01;
 const role_single = 0x11;
@@ -90,12 +91,19 @@ fn header(self: *Context) snapshot.StatsHeader {
         if (rx.last_errno != 0) h.last_errno = rx.last_errno;
         if (rx.injector) |*i| h.dropped_injected += i.dropped;
         h.receive_bytes = rx.pool.bytes;
-        h.receive_used_bytes = rx.pool.bytes -
-            @as(u64, rx.pool.free_count()) * rx.pool.chunk_bytes;
+        h.receive_used_bytes = used_bytes(rx.pool);
+        for (rx.lanes[@min(1, rx.lanes.len)..]) |*lane| {
+            h.receive_bytes += lane.pool.bytes;
+            h.receive_used_bytes += used_bytes(lane.pool);
+        }
         add_drops(&h, &rx.receiver.counters);
         for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
     }
     return h;
+}
+
+fn used_bytes(pool: *const ChunkPool) u64 {
+    return pool.bytes - @as(u64, pool.free_count()) * pool.chunk_bytes;
 }
 
 fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
@@ -176,7 +184,7 @@ fn ack_stats(p: *const Peer) snapshot.AckStats {
 }
 
 fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
-    const highest = s.detector.highest(rx.holding, s.next);
+    const highest = s.detector.highest(rx.receiver.shared_of(s).holding, s.next);
     var drops: u64 = 0;
     for (rx.sockets) |x| drops += x.drops;
     return .{
@@ -225,9 +233,14 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     var d = std.mem.zeroes(snapshot.DeliverStats);
     const rx = self.rx orelse return d;
     const log = rx.log;
-    const delivered = rx.taken_next();
-    const ordered = log.ordered_next();
-    d.first_msg_sqn = log.processed_next();
+    var delivered = rx.taken_next();
+    var ordered = log.ordered_next();
+    // Lanes have no sequence of their own: they are counted together.
+    for (rx.lanes[@min(1, rx.lanes.len)..]) |*lane| {
+        delivered += lane.log.processed_next();
+        ordered += lane.log.ordered_next();
+    }
+    d.first_msg_sqn = if (rx.is_manual) log.processed_next() else delivered;
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered;

@@ -58,6 +58,8 @@ pub const Log = struct {
     recorder: ?*Recorder = null,
     /// Bytes in front of the first record of a chunk.
     head_bytes: u32 = 0,
+    /// Without a total order: descriptors tell the sender's number instead of the place.
+    tells_number: bool = false,
     /// By chunk: the segment that follows it. Written before the publication of what is there.
     next_chunk: []u32,
     retired: []Retired,
@@ -297,7 +299,7 @@ pub const Log = struct {
                 .length = at.length,
                 .stream = header.stream,
                 .args = @as(u32, header.tx_arg) << 16 | header.msg_arg,
-                .sqn = @floatFromInt(header.sqn),
+                .sqn = @floatFromInt(if (self.tells_number) header.msg_no else header.sqn),
                 .header8 = @intCast(offset >> 3),
                 .region = at.region,
             };

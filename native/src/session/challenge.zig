@@ -195,7 +195,7 @@ fn activate(
         return;
     };
     const is_new = s.connection != p.connection;
-    const shared = &self.shared;
+    const shared = self.shared_of(s);
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
         if (!mutant.on(.mixed_connections)) s.let_go(shared);
@@ -284,7 +284,7 @@ fn settle_position(
         s.has_position = true;
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
-        s.lose(&self.shared, c.first);
+        s.lose(self.shared_of(s), c.first);
     } else if (is_wiped and s.next.msg > c.connection_first) {
         self.notices.log(.sender_wiped_rx, .imp, .{
             .transport = s.key.transport,

@@ -61,6 +61,8 @@ pub const Channel = struct {
     transport: u16,
     topic: []const u8 = "",
     partition: u16 = 0,
+    /// Which of the receiver's orders its messages go to (0 where there is one).
+    lane: u16 = 0,
     is_multicast: bool,
     heartbeat_timeout_ns: u64,
     ack_interval_ns: u64,
@@ -73,7 +75,7 @@ pub const Channel = struct {
     }
 };
 
-/// What all streams of a context share.
+/// What all streams of a lane share: with a total order, all of a context.
 pub const Shared = struct {
     log: *log_file.Log,
     holding: *loss.HoldingPool,

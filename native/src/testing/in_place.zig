@@ -392,7 +392,7 @@ pub fn read(c: *Cluster, node: *ReceiverNode) u32 {
     const r = &node.in_place;
     const local_ns = node.clock.local(c.now_ns);
     var work: u32 = 0;
-    node.receiver.shared.wall_ms = calendar_ms;
+    node.receiver.set_wall(calendar_ms);
     for (c.windows[0..c.window_count]) |w| {
         if (!is_read(node, w) or r.mapped[w.index] == 0) continue;
         spy(c, node, w);
