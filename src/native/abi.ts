@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xf7165f5b;
+export const ABI_HASH = 0x5c9b309b;
 
 /** Bounds and versions. */
 export const constants = {
@@ -121,6 +121,7 @@ export const ContextState = {
   HANDSHAKING: 1,
   DRAINING: 2,
   DRAINED: 4,
+  VISITED: 8,
 } as const;
 export type ContextState = (typeof ContextState)[keyof typeof ContextState];
 

@@ -196,11 +196,12 @@ pub fn enter(at: Reached) i32 {
     return 1;
 }
 
-/// `is_blocked`: there may be messages that the thread does not want now. `stays`: nobody else may
-/// come in: a message is being worked on.
+/// `is_blocked`: there may be messages that the thread does not want now. `stays`: a message is being
+/// worked on, so nobody else may come in. Into an opened lane nobody does anyway, and who ends the
+/// context does not wait for what a promise holds.
 pub fn leave(at: Reached, is_blocked: bool, stays: bool) void {
     if (at.who == .own) at.lane.is_blocked.store(is_blocked, .monotonic);
-    if (stays) return;
+    if (stays and at.who == .own) return;
     if (at.lane.visitor.load(.monotonic) != @backingInt(at.who)) return;
     at.lane.visitor.store(@backingInt(Visitor.nobody), .seq_cst);
 }
