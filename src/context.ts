@@ -516,7 +516,10 @@ export function createContext(options: ContextOptions): FactoryContext {
       throw new RcmError("ARGUMENT", `${where}: IsTotalOrder is 1, so there are no lanes`);
     }
     if (state !== "started" || opened === null) {
-      throw new RcmError("STATE", `${where}: it is not started; a token is good from start to stop`);
+      throw new RcmError(
+        "STATE",
+        `${where}: it is not started; a token is good from start to stop`,
+      );
     }
     const count = calls.rcm_lanes(opened.handle);
     if (count === 0) throw new RcmError("STATE", `${where}: it has no receiver`);
@@ -566,4 +569,3 @@ export function createContext(options: ContextOptions): FactoryContext {
     [Symbol.asyncDispose]: stop,
   };
 }
-

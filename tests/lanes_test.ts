@@ -264,9 +264,9 @@ test("a Worker that ends gives its lane back, with what it has not processed", (
     withBus(LANES, async (_bus, factory) => {
       const { rx, tx, got } = await open(factory);
       const token = rx.laneToken(0);
-      await first!.ask({ do: "open", token, stuckAt: 50 });
+      await first!.ask({ do: "open", token, stuckAt: 50, stuckHow: "promise" });
       await send(tx, 0, 500);
-      await until(() => first!.answers.some(({ did }) => did === "stuck"), "it hangs in a handler");
+      await until(() => first!.answers.some(({ did }) => did === "stuck"), "it works on a message");
       await until(() => ofTopic(got, "b").length === 500, "the other lane");
       assert.deepEqual(ofTopic(got, "a"), []);
       first!.end();
@@ -398,8 +398,14 @@ test("an inline context with lanes", () =>
     },
   ));
 
+const TWO: BusOptions = {
+  ...LANES,
+  nodes: ["tx1", "rx1", "rx2"],
+  contexts: { ...LANES.contexts, rx2: { RxTopics: named } },
+};
+
 test("what laneToken and openLane refuse", () =>
-  withBus({ ...LANES, nodes: ["tx1", "rx1", "rx2"] }, async (bus, factory) => {
+  withBus(TWO, async (bus, factory) => {
     const { rx } = await open(factory);
     const callback = { onMessage() {} };
     throwsCode(() => rx.laneToken(2), "ARGUMENT");
@@ -451,16 +457,22 @@ test("without a total order nothing is recorded, and that is said", () =>
     },
   ));
 
+const MANY = Array.from({ length: 9 }, (_, i) => `t${i}`);
+
 test("memory for less than a lane is refused at the start", () =>
-  withBus(
-    {
-      ...LANES,
-      contexts: { ...LANES.contexts, rx1: { ...LANES.contexts!["rx1"], ReceiveMemoryMBytes: 1 } },
+  withBus({
+    topics: MANY,
+    nodes: ["rx1"],
+    contexts: {
+      rx1: {
+        RxTopics: MANY.map((Name) => ({ Name })),
+        IsTotalOrder: 0,
+        ReceiveMemoryMBytes: 8,
+      },
     },
-    async (_bus, factory) => {
-      const rx = factory.newRcmContext("rx1");
-      rx.createReceiver({ onMessage() {} });
-      const error = await rejectsCode(rx.start(), "ARGUMENT");
-      assert.match(error.message, /ReceiveMemoryMBytes/);
-    },
-  ));
+  }, async (_bus, factory) => {
+    const rx = factory.newRcmContext("rx1");
+    rx.createReceiver({ onMessage() {} });
+    const error = await rejectsCode(rx.start(), "ARGUMENT");
+    assert.match(error.message, /ReceiveMemoryMBytes/);
+  }));

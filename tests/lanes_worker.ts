@@ -86,7 +86,7 @@ function open(task: Extract<Task, { do: "open" }>): void {
           return undefined;
         }
         answer("stuck");
-        if (stuckHow === "loop") for (;;);
+        if (stuckHow === "loop") { for (;;); }
         return new Promise<void>((resolve) => {
           goOn = () => {
             taken.push(one);
