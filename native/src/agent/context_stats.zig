@@ -206,7 +206,10 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         .gaps_open = @intFromBool(s.is_behind()) * (s.detector.count + 1),
         .connection_id = s.connection,
         .next_msg_no = s.next.msg,
-        .next_msg_no_deliver = rx.delivered_next[s.id],
+        .next_msg_no_deliver = if (s.is_manual)
+            @atomicLoad(u64, &s.processed, .monotonic)
+        else
+            rx.delivered_next[s.id],
         .msg_no_acked = if (s.is_manual) s.told else s.acked.msg,
         .max_msg_no = if (highest.frag > 0) highest.msg else highest.msg -| 1,
         .max_msg_no_nak = if (s.nak_end.frag > 0) s.nak_end.msg else s.nak_end.msg -| 1,

@@ -316,7 +316,10 @@ pub const Log = struct {
             self.retired_head = self.slot_after(self.retired_head, 1);
             self.retired_count -= 1;
             // First out of the segment, then the segment goes.
-            if (oldest.is_segment) self.oldest = self.segment_after(oldest.first, oldest.sqn);
+            if (oldest.is_segment) {
+                self.oldest = self.segment_after(oldest.first, oldest.sqn);
+                if (self.done.sqn == oldest.sqn) self.done = self.oldest;
+            }
             self.pool.release(oldest.first, oldest.count);
         }
         if (sqn == self.read.sqn) self.oldest = self.read;

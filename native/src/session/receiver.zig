@@ -242,6 +242,19 @@ pub const Receiver = struct {
         }
     }
 
+    /// The program has processed everything below `next`, a place in the order that was read. Of the
+    /// thread that takes messages, where the program acknowledges.
+    pub fn process_to(self: *Receiver, next: u64) void {
+        assert(self.o.is_manual and self.lanes.len == 1);
+        const log = self.lanes[0].log;
+        for (log.processed_next()..next) |_| {
+            const header = log.next_done();
+            const s = &self.streams[header.stream];
+            @atomicStore(u64, &s.processed, header.msg_no + 1, .release);
+        }
+        log.processed(next);
+    }
+
     /// The program may acknowledge soon what was just taken.
     pub fn look_soon(self: *Receiver, now_ns: u64) void {
         self.deadline_ns = @min(self.deadline_ns, now_ns + limits.processed_look_ns);

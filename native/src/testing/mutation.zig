@@ -106,6 +106,7 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
+        .manual_ack_logged, .manual_holds_window => scenario.first_manual_seed,
         else => 1,
     };
 }
