@@ -590,7 +590,9 @@ pub const Stream = struct {
         if (at == self.next.msg) return false;
         const stuck_at = self.stuck_at orelse {
             self.stuck_at = at;
-            self.rest_until_ns = now_ns + limits.processed_rest_ns;
+            // Far shorter than the patience for a gap, which nobody repairs meanwhile.
+            const rest_ns = @min(limits.processed_rest_ns, self.channel.heartbeat_timeout_ns);
+            self.rest_until_ns = now_ns + rest_ns;
             return true;
         };
         return at == stuck_at and now_ns < self.rest_until_ns;
