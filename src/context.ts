@@ -3,10 +3,10 @@
 import { resolve } from "node:path";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
-import { inspect } from "node:util";
 import type { TrafficGate } from "./allocator.ts";
 import type {
   RcmContext,
+  RcmLaneToken,
   RcmReceiver,
   RcmReceiverCallback,
   RcmTransmitter,
@@ -20,14 +20,17 @@ import {
   readInjection,
   type WantedTx,
 } from "./context_checks.ts";
-import { createDelivery, type Delivery } from "./delivery.ts";
+import { createDelivery, type Delivery, describeOutcome } from "./delivery.ts";
 import { RcmReliability, RcmRole, RcmStatus } from "./enums.ts";
 import { RcmError } from "./errors.ts";
 import { makeFolder } from "./folders.ts";
+import { newLaneToken } from "./lane.ts";
+import { createLanes, type Lanes } from "./lanes.ts";
 import { createStreamNames } from "./message.ts";
 import { ContextState, Notice, Region as RegionKind } from "./native/abi.ts";
 import { nativeError, type NativeLibrary } from "./native/library.ts";
 import { openRegion, type Region } from "./native/memory.ts";
+import type { NativeCalls } from "./native/symbols.ts";
 import { acquireWaker, type WakerLease } from "./native/waker.ts";
 import { type ContextPlan, type Deliver, type RecordStart, startText } from "./plan.ts";
 import { createInlineDriver, createPump, type Pump } from "./pump.ts";
@@ -110,6 +113,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   let receiverUser: unknown;
   let receiver: ContextReceiver | null = null;
   let delivery: Delivery | null = null;
+  let lanes: Lanes | null = null;
   let pump: Pump | null = null;
   let opened: Opened | null = null;
   let membership: Membership | null = null;
@@ -398,7 +402,8 @@ export function createContext(options: ContextOptions): FactoryContext {
     const deadline = performance.now() + Math.max(0, ...timeouts) + STOP_GRACE_MS;
     for (let looks = 0; performance.now() < deadline; looks += 1) {
       if (inline) calls.rcm_work(handle);
-      if ((calls.rcm_context_state(handle) & ContextState.DRAINED) !== 0) return;
+      const bits = calls.rcm_context_state(handle) & (ContextState.DRAINED | ContextState.VISITED);
+      if (bits === ContextState.DRAINED) return;
       await new Promise<void>((resolve) => {
         if (looks < STOP_QUICK_LOOKS) setImmediate(resolve);
         else setTimeout(resolve, 1);
@@ -416,9 +421,9 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   // Running
 
-  function region(handle: number, which: number): Region {
+  function region(handle: number, which: number, call = calls.rcm_region): Region {
     const place = new Float64Array(2);
-    const result = calls.rcm_region(handle, which, place);
+    const result = call(handle, which, place);
     if (result < 0) throw nativeError(library, result, `memory ${which} of context ${name}`);
     return openRegion(library.map, place[0]!, place[1]!);
   }
@@ -442,8 +447,25 @@ export function createContext(options: ContextOptions): FactoryContext {
   }
 
   function newDelivery(handle: number): Delivery {
+    if (plan.context.isTotalOrder) return deliveryOf(handle, calls, region);
+    // `calls` of lanes take their handles.
+    const laneCalls = { rcm_drain: calls.rcm_lane_drain, rcm_ack: calls.rcm_ack };
+    const laneRegion = (lane: number, which: number) => region(lane, which, calls.rcm_lane_region);
+    lanes = createLanes(calls, handle, (lane) => deliveryOf(lane, laneCalls, laneRegion), {
+      onRefused: (outcome) => tell(LogKey.HANDLER_REFUSED, { outcome }),
+      onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
+    });
+    return lanes.delivery;
+  }
+
+  /** @param handle the context's, or a lane's with the calls of lanes */
+  function deliveryOf(
+    handle: number,
+    drain: Pick<NativeCalls, "rcm_drain" | "rcm_ack">,
+    region: (handle: number, which: number) => Region,
+  ): Delivery {
     return createDelivery({
-      calls,
+      calls: drain,
       context: handle,
       descriptors: region(handle, RegionKind.DESCRIPTORS),
       log: region(handle, RegionKind.RECEIVE_LOG),
@@ -451,11 +473,11 @@ export function createContext(options: ContextOptions): FactoryContext {
       callback: mode === "iterate" ? null : callback,
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",
-      tellsAtOnce: !inline,
+      tellsAtOnce: !inline || !plan.context.isTotalOrder,
       isManual,
-      streamNames: createStreamNames(calls, handle, plan),
+      streamNames: createStreamNames(calls, opened?.handle ?? -1, plan),
       onRefused: (outcome, thrown) =>
-        tell(LogKey.HANDLER_REFUSED, { outcome: describe(outcome, thrown) }),
+        tell(LogKey.HANDLER_REFUSED, { outcome: describeOutcome(outcome, thrown) }),
       onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
       onResume: () => pump?.resume(),
     });
@@ -477,6 +499,10 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   function recordStart(): RecordStart | null {
     if (!plan.isRecord || receiver === null) return null;
+    if (!plan.context.isTotalOrder) {
+      tell(LogKey.LANES_NOT_RECORDED, {});
+      return null;
+    }
     const directory = resolve(options.workDir, plan.record.directory);
     makeFolder(directory, `RecordDir of context ${name}`);
     return { directory, replayFrom };
@@ -492,6 +518,7 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   function readNotices(): void {
     if (inCallback || opened === null) return;
+    if (lanes !== null) callingBack(lanes.readFaults);
     for (;;) {
       const count = calls.rcm_notices(opened.handle, notices.buffer, notices.max);
       if (count <= 0) break;
@@ -548,6 +575,28 @@ export function createContext(options: ContextOptions): FactoryContext {
     }
   }
 
+  function laneToken(threadNo: number): RcmLaneToken {
+    const where = `laneToken of context ${name}`;
+    if (plan.context.isTotalOrder) {
+      throw new RcmError("ARGUMENT", `${where}: IsTotalOrder is 1, so there are no lanes`);
+    }
+    if (state !== "started" || opened === null) {
+      throw new RcmError(
+        "STATE",
+        `${where}: it is not started; a token is good from start to stop`,
+      );
+    }
+    const count = calls.rcm_lanes(opened.handle);
+    if (count === 0) throw new RcmError("STATE", `${where}: it has no receiver`);
+    if (!Number.isInteger(threadNo) || threadNo < 0 || threadNo >= count) {
+      throw new RcmError(
+        "ARGUMENT",
+        `${where}: its lanes are 0..${count - 1}, one a topic, not ${String(threadNo)}`,
+      );
+    }
+    return newLaneToken(calls, opened.handle, threadNo);
+  }
+
   function readSnapshot(): Uint8Array<ArrayBuffer> | null {
     if (opened === null) return lastSnapshot;
     delivery?.settle();
@@ -582,16 +631,10 @@ export function createContext(options: ContextOptions): FactoryContext {
       requireCreated("setInitParam");
       replayFrom = checkInitParam(key, value);
     },
-    laneToken: () => unsupported(`laneToken of context ${name} (lanes in Workers)`),
+    laneToken,
     snapshot: readSnapshot,
-    refusals: () => delivery?.refusals() ?? 0,
+    refusals: () => (delivery?.refusals() ?? 0) + (lanes?.refusalsElsewhere() ?? 0),
     transmitterTopics: () => chosen.map((tx) => tx.plan.topic),
     [Symbol.asyncDispose]: stop,
   };
-}
-
-/** @returns what a handler gave or threw, for a log line */
-function describe(outcome: unknown, thrown: boolean): string {
-  if (thrown) return errorText(outcome);
-  return `returned ${inspect(outcome, { depth: 1, breakLength: Infinity })}`;
 }

@@ -216,7 +216,7 @@ export const KEYS = [
     "IsTotalOrder",
     CONTEXT,
     1,
-    "ordered log",
+    "bus",
     "1: one sequence over all topics; 0: a lane for each topic (guide 7.2.7)",
   ),
   integer(

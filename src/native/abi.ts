@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x81c6bd3b;
+export const ABI_HASH = 0xe82103ff;
 
 /** Bounds and versions. */
 export const constants = {
@@ -141,6 +141,7 @@ export const ContextState = {
   HANDSHAKING: 1,
   DRAINING: 2,
   DRAINED: 4,
+  VISITED: 8,
 } as const;
 export type ContextState = (typeof ContextState)[keyof typeof ContextState];
 

@@ -451,6 +451,13 @@ export const LOG_TEXTS = {
     zh: "仲裁服务: {reason}",
     en: "arbitration: {reason}",
   },
+  23011: {
+    name: "lanes_not_recorded",
+    level: "IMP",
+    args: [],
+    zh: "IsTotalOrder 为 0, 没有全局顺序可供持久化: IsRecord 不生效",
+    en: "IsTotalOrder is 0: without a total order nothing is recorded, whatever IsRecord says",
+  },
 } as const satisfies Readonly<Record<number, LogText>>;
 
 /** A key of the table. */
@@ -473,6 +480,7 @@ export const LogKey = {
   LOGGER_FAILED: 23008,
   LOG_LINES_LOST: 23009,
   ARBITER_FAULT: 23010,
+  LANES_NOT_RECORDED: 23011,
 } as const satisfies Readonly<Record<string, LogKeyNumber>>;
 
 /**

@@ -109,7 +109,7 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
-        .manual_holds_window,
+        .manual_ack_logged, .manual_holds_window => scenario.first_manual_seed,
         .tier_not_mandatory,
         .tier_lowest_ack,
         .tier_goes_back,
