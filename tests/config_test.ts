@@ -376,7 +376,6 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
     LatencyStatisticCount: 1,
-    RecordSync: "commit",
     IsTotalOrder: 0,
     TierRmsLimitCount: 1,
     TierAsync: 1,

@@ -492,9 +492,6 @@ export const KEYS = [
   ),
 ] as const;
 
-/** Values that are not built yet of keys that are. */
-export const UNBUILT_VALUES: Readonly<Record<string, unknown>> = { RecordSync: "commit" };
-
 /** Every row at a place, in the table's order. */
 export function keysAt(place: Place): readonly Key[] {
   return BY_PLACE[place];

@@ -5,7 +5,7 @@ import { contextValues, defaultOf, type Entry, type Found, idOf, look } from "./
 import { show } from "./faults.ts";
 import { splitAddresses } from "./formats.ts";
 import type { ContextValues } from "./key_types.ts";
-import { BUILT_PARTS, keysAt, UNBUILT_VALUES } from "./keys.ts";
+import { BUILT_PARTS, keysAt } from "./keys.ts";
 import type { LoadedConfig } from "./load.ts";
 import type { Model, Node, Route } from "./model.ts";
 import { suggestion } from "./names.ts";
@@ -347,11 +347,9 @@ function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
 
 function unsupportedOf(entry: Entry): readonly string[] {
   return keysAt(entry.kind).flatMap((key) => {
-    const unbuilt = UNBUILT_VALUES[key.name];
-    if (BUILT_PARTS.has(key.part) && unbuilt === undefined) return [];
+    if (BUILT_PARTS.has(key.part)) return [];
     // The table's names are those of the kind's values.
     const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
-    if (unbuilt !== undefined && value !== unbuilt) return [];
     const isDefault = Array.isArray(value)
       ? value.length === 0
       : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);

@@ -424,9 +424,9 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     };
     const log = try gpa.create(Log);
     errdefer gpa.destroy(log);
-    log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
+    log.* = try .init(gpa, pool, if (record) |r| r.recording.first_sqn() else 0);
     errdefer log.deinit(gpa);
-    if (record) |r| log.record_with(&r.recorder);
+    if (record) |r| log.record_with(&r.recording.recorder);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
     holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
@@ -460,6 +460,11 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     };
     try rx.init_buffers(gpa);
     rx.receiver.settle();
+    rx.receiver.shared.waits_for_disk = o.recordSync == .commit and record != null;
+    if (record) |r| {
+        const is_second = self.channels.len > 0 and self.waiters[1] != null;
+        r.waiter = if (self.waiters[@intFromBool(is_second)]) |*w| w else null;
+    }
     if (record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
@@ -527,17 +532,17 @@ fn restore_streams(
     record: *RecordAgent,
     failure: *Failure,
 ) StartError!void {
-    for (record.found.streams.items) |*known| {
+    for (record.recording.found.streams.items) |*known| {
         const e = &known.entry;
         if (rx.receiver.restore(e, known.next_msg, known.has_messages)) continue;
         failure.set("the record in {s} has messages of topic {s}, partition {d} (transport " ++
             "{d}), which context {s} does not receive: add it to RxTopics, or move it away", .{
-            record.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
+            record.disk.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
             e.transport,               self.o().name,
         });
         return error.Argument;
     }
-    record.tell(&rx.receiver.notices);
+    record.recording.tell(&rx.receiver.notices);
 }
 
 /// Windows that are read in place.

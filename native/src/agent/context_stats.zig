@@ -233,8 +233,8 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     d.msgs_delivered = delivered;
     d.committed_sqn = ordered;
     if (rx.record) |record| {
-        d.next_msg_sqn_record = @min(ordered, record.recorder.stopped_sqn.load(.acquire));
-        d.msgs_recorded = d.next_msg_sqn_record -| record.found.next_sqn;
+        d.next_msg_sqn_record = @min(ordered, record.recording.recorder.stopped_sqn.load(.acquire));
+        d.msgs_recorded = d.next_msg_sqn_record -| record.recording.found.next_sqn;
     }
     for (rx.receiver.active()) |*s| {
         if (!s.is_behind()) continue;

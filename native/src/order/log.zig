@@ -113,6 +113,7 @@ pub const Log = struct {
     pub fn record_with(self: *Log, recorder: *Recorder) void {
         assert(self.end == 0 and self.next_sqn == self.ordered.raw);
         self.recorder = recorder;
+        recorder.ordered = &self.ordered;
         self.head_bytes = limits.record_block_header_bytes;
     }
 

@@ -13,7 +13,9 @@ const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const record_file = @import("record_file.zig");
 const files = @import("../window/files.zig");
+const Disk = @import("disk.zig").Disk;
 const region_file = @import("../window/region.zig");
+const mutant = @import("../testing/mutant.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
 const BlockHeader = record_file.BlockHeader;
@@ -27,12 +29,17 @@ const ahead_blocks = limits.record_ahead_bytes / block_bytes;
 
 pub const never = std.math.maxInt(u64);
 
+/// When what was recorded is forced to the disk (`RecordSync`): when the kernel likes; every 10 ms;
+/// before it is acknowledged.
+pub const Sync = enum { async, interval, commit };
+
 pub const Options = struct {
     context: []const u8,
     context_id: u32,
     file_bytes: u64,
     /// A number that only this start has.
     life: u64,
+    sync: Sync = .async,
 };
 
 /// A file that is written, and its first block.
@@ -74,6 +81,16 @@ pub const Recorder = struct {
     wanted_blocks: u32 = 0,
     errno: u16 = 0,
     state: std.atomic.Value(NextState) = .init(.idle),
+
+    // ---- forces: one at a time. The appender asks and notes what they cover (`asked`); the agent
+    // forces, then says so (`forced`).
+    asked: std.atomic.Value(u64) = .init(0),
+    forced: std.atomic.Value(u64) = .init(0),
+    /// The agent's: all below was forced, and the disk has refused to.
+    forced_sqn: u64 = 0,
+    broken_errno: std.atomic.Value(u16) = .init(0),
+    /// End of the order, as the log publishes it.
+    ordered: ?*const std.atomic.Value(u64) = null,
 
     // ---- read by others
     /// From which sqn on nothing is recorded.
@@ -141,7 +158,7 @@ pub const Recorder = struct {
             var copy = known.*;
             copy.first_sqn = sqn;
             copy.check = copy.check_now();
-            entry.* = copy;
+            if (!mutant.on(.entry_forgotten)) entry.* = copy;
             current.entries += 1;
             noted.* = self.serial;
         }
@@ -244,6 +261,26 @@ pub const Recorder = struct {
         self.ring();
     }
 
+    /// A force failed: what came after the last one that did not is not certain, so recording ends
+    /// there. Before anything is appended in a step.
+    pub fn look_at_disk(self: *Recorder) void {
+        const errno = self.broken_errno.load(.acquire);
+        if (errno == 0 or !self.is_recording or mutant.on(.failure_ignored)) return;
+        self.stop(self.forced_sqn, errno);
+    }
+
+    /// Nobody waits for a force that was asked for. The appender's.
+    pub fn is_forced(self: *const Recorder) bool {
+        return self.forced.load(.acquire) == self.asked.raw;
+    }
+
+    /// All that was appended until now is to be forced.
+    pub fn ask_force(self: *Recorder) void {
+        assert(self.is_recording and self.is_forced());
+        self.asked.store(self.asked.raw + 1, .release);
+        self.ring();
+    }
+
     fn stop(self: *Recorder, sqn: u64, errno: u16) void {
         assert(self.is_recording);
         self.is_recording = false;
@@ -261,19 +298,19 @@ pub const Recorder = struct {
     /// Makes a file; its header is written last.
     pub fn make_file(
         self: *const Recorder,
-        folder: *const files.Folder,
+        disk: Disk,
         file_no: u32,
         block_count: u32,
         text: *files.ErrorText,
     ) files.Error!OpenFile {
         const base_sqn = self.base_hint.load(.monotonic);
-        return create_file(&self.o, folder, file_no, block_count, base_sqn, text);
+        return create_file(&self.o, disk, file_no, block_count, base_sqn, text);
     }
 };
 
 pub fn create_file(
     o: *const Options,
-    folder: *const files.Folder,
+    disk: Disk,
     file_no: u32,
     block_count: u32,
     base_sqn: u64,
@@ -282,14 +319,14 @@ pub fn create_file(
     assert(block_count > 1);
     var buffer: [record_file.file_name_bytes]u8 = undefined;
     const name = record_file.file_name(&buffer, file_no);
-    const file = try folder.create(name, @as(u64, block_count) * block_bytes, text);
+    const file = try disk.create(name, @as(u64, block_count) * block_bytes, text);
     errdefer {
-        folder.remove(name);
+        disk.remove(name);
         file.close();
     }
     const part: region_file.FilePart = .{ .fd = file.fd, .offset = 0, .bytes = block_bytes };
     const head = region_file.map_files(&.{part}) catch {
-        text.set("no memory to map {s}{s}", .{ folder.path_text(), name });
+        text.set("no memory to map {s}{s}", .{ disk.path_text(), name });
         return error.Shm;
     };
     const header: *RecordFileHeader = @ptrCast(head.base);
@@ -309,5 +346,16 @@ pub fn create_file(
     built.magic = 0;
     header.* = built;
     @atomicStore(u64, &header.magic, record_file.magic, .release);
+    errdefer region_file.release(head);
+    if (o.sync != .async) {
+        const errno = disk.force(file.fd);
+        const names_errno = if (errno == 0) disk.force_names() else errno;
+        if (names_errno != 0) {
+            text.set_errno(names_errno, "cannot force {s}{s} to the disk", .{
+                disk.path_text(), name,
+            });
+            return error.Shm;
+        }
+    }
     return .{ .file = file, .file_no = file_no, .head = head, .block_count = block_count };
 }

@@ -11,6 +11,7 @@ const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("notices.zig").Notices;
 const number = @import("notices.zig").number;
+const durable = @import("durable.zig");
 const stream_file = @import("stream.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
@@ -256,7 +257,8 @@ fn start_in_place(self: *Receiver, s: *Stream) void {
     // What the log still has is processed by its own numbers.
     if (s.slot == null or consumed >= s.tail) {
         s.tail = s.next.msg;
-        @atomicStore(u64, &slot.consumed, s.next.msg, .release);
+        const to = durable.limit(s, &self.shared, s.next).msg;
+        @atomicStore(u64, &slot.consumed, to, .release);
     }
     s.slot = slot;
     s.stuck_at = null;
@@ -276,6 +278,7 @@ fn settle_position(
     if (!s.has_position or mutant.on(.position_forgotten)) {
         s.next = .{ .msg = start };
         s.has_position = true;
+        durable.begin(s);
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
         s.lose(&self.shared, c.first);
@@ -356,7 +359,9 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const unprocessed = in_place and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
-    else if (has) s.?.next else .{ .msg = 0 };
+    else if (!has)
+        .{ .msg = 0 }
+    else if (p.asks_first) s.?.next else durable.limit(s.?, &self.shared, s.?.next);
     const same = has and s.?.connection == p.connection;
     const sealed = p.channel.group_key != null;
     const body = frame.begin(

@@ -20,6 +20,7 @@ const StreamEntry = @import("../order/record_file.zig").StreamEntry;
 const loss = @import("../repair/loss_detector.zig");
 const notices_file = @import("notices.zig");
 const challenge = @import("challenge.zig");
+const durable = @import("durable.zig");
 const room = @import("room.zig");
 const stream_file = @import("stream.zig");
 const layout = @import("../window/node.zig");
@@ -241,9 +242,10 @@ pub const Receiver = struct {
         s.tx_arg = entry.tx_arg;
         s.name = entry.name;
         s.name_len = entry.name_bytes;
-        s.has_position = has_position;
+        s.has_position = has_position and !mutant.on(.restore_forgotten);
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
+        durable.begin(s);
         return true;
     }
 
@@ -392,6 +394,9 @@ pub const Receiver = struct {
     /// Silence, acknowledgement intervals, due NAKs. Cheap while the deadline has not come.
     pub fn tick(self: *Receiver, now_ns: u64) void {
         const room_is_back = self.was_withheld and !self.any_withheld();
+        if (self.shared.waits_for_disk and durable.step(self)) {
+            self.deadline_ns = @min(self.deadline_ns, now_ns + durable.look_ns);
+        }
         if (now_ns < self.deadline_ns and !room_is_back) return;
         self.shared.now_ns = now_ns;
         if (now_ns >= self.room_due_ns and room.is_wanted(self)) {
@@ -417,6 +422,7 @@ pub const Receiver = struct {
             deadline = @min(deadline, @max(ack_due, now_ns + 1));
             deadline = @min(deadline, @max(s.detector.due_ns, now_ns + 1));
         }
+        if (self.shared.waits_for_disk) deadline = @min(deadline, now_ns + durable.look_ns);
         self.was_withheld = self.any_withheld();
         if (self.was_withheld) deadline = @min(deadline, now_ns + ns_per_ms);
         self.deadline_ns = deadline;

@@ -218,7 +218,8 @@ pub const ShmSource = struct {
         s.next = .{ .msg = no + 1 };
         s.tail = no + 1;
         self.tail = no + 1;
-        if (is_copied or mutant.on(.ack_taken)) {
+        const is_done = is_copied and !r.shared.waits_for_disk;
+        if (is_done or mutant.on(.ack_taken)) {
             @atomicStore(u64, &self.slot.consumed, no + 1, .release);
         }
         return true;

@@ -20,6 +20,7 @@ const log_file = @import("../order/log.zig");
 const record = @import("../order/record.zig");
 const layout = @import("../window/node.zig");
 const loss = @import("../repair/loss_detector.zig");
+const durable = @import("durable.zig");
 const notices_file = @import("notices.zig");
 
 const Position = frame.Position;
@@ -83,6 +84,8 @@ pub const Shared = struct {
     now_ns: u64 = 0,
     /// Memory reserved for messages in assembly.
     extent_bytes: u64 = 0,
+    /// Only what is on the disk is acknowledged (`durable.zig`).
+    waits_for_disk: bool = false,
     /// The stream for which room is being made; the others take none.
     favoured: ?u32 = null,
 
@@ -122,6 +125,9 @@ pub const Stream = struct {
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
+    /// `RecordSync: "commit"`: everything below is on the disk, and will be after this force.
+    forced: u64 = 0,
+    forcing: u64 = 0,
     /// Read in place: where this context says what it has processed. Null: datagrams come.
     slot: ?*layout.Slot = null,
     /// Read in place: one past the last number that the log has, and past the last that is claimed.
@@ -537,7 +543,7 @@ pub const Stream = struct {
             // The sender's memory is read until a message was processed.
             return Position.min(.{ .msg = self.processed_next() }, self.announced);
         }
-        const have = Position.min(self.next, self.announced);
+        const have = Position.min(durable.limit(self, shared, self.next), self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
     }

@@ -106,6 +106,18 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
+        .failure_ignored,
+        .force_unawaited,
+        .forced_at_once,
+        .old_unforced,
+        .replay_skips,
+        .joint_early,
+        .torn_believed,
+        .segment_gap_believed,
+        .behind_kept,
+        .restore_forgotten,
+        .entry_forgotten,
+        => scenario.first_recorded_seed,
         else => 1,
     };
 }

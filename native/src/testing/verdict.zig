@@ -47,6 +47,8 @@ pub const Check = enum {
     memory,
     /// A window that does not go on where its process died.
     recovery,
+    /// A record that does not give back what was recorded.
+    record,
     /// An assertion in the code under test, or a fault of the processor.
     crash,
 };
