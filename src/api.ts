@@ -76,7 +76,7 @@ export interface RcmContext extends AsyncDisposable {
    * Creates the receiver of all `RxTopics`; before `start()`, once (guide 9.9.2).
    * @param cb gets the messages; null only with `delivery: "iterate"`
    * @param user what `RcmMsgInfo.getUserArg()` gives
-   * @throws RcmError `ARGUMENT`, `STATE`, `UNSUPPORTED` (manual acknowledgement)
+   * @throws RcmError `ARGUMENT`, `STATE`
    */
   createReceiver(
     cb: RcmReceiverCallback | null,
@@ -192,7 +192,10 @@ export interface RcmAllocator {
 /** Receives the messages of all the context's `RxTopics` (guide 9.4). */
 export interface RcmReceiver extends AsyncIterable<RcmMessage> {
   /**
-   * Confirms all messages up to a sequence number (guide 9.4.1).
+   * Confirms all messages up to a sequence number (guide 9.4.1). With `ack: "manual"` this is what
+   * makes them processed: their senders keep them until then, whatever handlers have returned.
+   * Delivery does not wait for it. A message that its handler refuses, or still works on, is
+   * processed once it is accepted too. At any time, in any order, also within the handler.
    * @returns 0, also for what is confirmed already; BAD_ARGUMENT above the last one delivered
    */
   sendAck(ackSqn: number): RcmStatus;
@@ -206,7 +209,11 @@ export interface RcmReceiver extends AsyncIterable<RcmMessage> {
 
 /** How a receiver acknowledges and who runs it. */
 export interface ReceiverOptions {
-  /** `"manual"` (what `sendAck` covers counts as processed) is not supported yet. */
+  /**
+   * `"auto"` (default): a message is processed when its handler has accepted it. `"manual"`: when
+   * `sendAck` covers it; senders are told of what was processed instead of what was received, and
+   * keep the rest. Needs `IsTotalOrder: 1`.
+   */
   ack?: "auto" | "manual";
   /** Absent: `"callback"`. */
   delivery?: "callback" | "poll" | "iterate";

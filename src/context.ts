@@ -35,6 +35,7 @@ import { type ContextReceiver, createReceiver } from "./receiver.ts";
 import type { EventHub } from "./observe/events.ts";
 import { LogKey } from "./observe/log_texts.ts";
 import { errorText, type LogSink } from "./observe/logger.ts";
+import { type CountersPlace, countersText } from "./observe/counters_text.ts";
 import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
 import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
 import { unsupported } from "./unsupported.ts";
@@ -64,6 +65,8 @@ export interface ContextOptions {
   /** Absolute. */
   readonly workDir: string;
   readonly tierName: string;
+  /** Contexts of the configuration, for who reads the counters file. */
+  readonly contexts: CountersPlace["contexts"];
   readonly library: NativeLibrary;
   readonly log: LogSink;
   readonly events: EventHub;
@@ -97,6 +100,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   let state: State = "created";
   let role: RcmRole = RcmRole.INIT;
   let mode: Deliver = "none";
+  let isManual = false;
   let callback: RcmReceiverCallback | null = null;
   let receiverUser: unknown;
   let receiver: ContextReceiver | null = null;
@@ -203,14 +207,15 @@ export function createContext(options: ContextOptions): FactoryContext {
     wanted: ReceiverOptions,
   ): RcmReceiver {
     requireCreated("createReceiver");
-    const delivery = checkReceiver(plan, cb, wanted);
+    const checked = checkReceiver(plan, cb, wanted);
     if (receiver !== null) {
       throw new RcmError("STATE", `createReceiver of context ${name}: it has its receiver already`);
     }
-    mode = delivery;
+    mode = checked.delivery;
+    isManual = checked.isManual;
     callback = cb;
     receiverUser = user;
-    receiver = createReceiver(delivery, gate, () => pump?.resume());
+    receiver = createReceiver(checked.delivery, gate, () => pump?.resume());
     return receiver;
   }
 
@@ -238,7 +243,15 @@ export function createContext(options: ContextOptions): FactoryContext {
       signal?.throwIfAborted();
       const tx = chosen.map((entry) => ({ ...entry, repairFd }));
       const text = new TextEncoder().encode(
-        startText(plan, options.prefix, mode, tx, injection, recordStart()),
+        startText(plan, {
+          prefix: options.prefix,
+          deliver: mode,
+          tx,
+          injection,
+          record: recordStart(),
+          isManual,
+          countersText: countersText(plan, options),
+        }),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
       if (handle < 0) throw nativeError(library, handle, `start of context ${name}`);
@@ -395,6 +408,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",
       tellsAtOnce: !inline,
+      isManual,
       streamNames: createStreamNames(calls, handle, plan),
       onRefused: (outcome, thrown) =>
         tell(LogKey.HANDLER_REFUSED, { outcome: describe(outcome, thrown) }),

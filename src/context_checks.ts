@@ -6,7 +6,6 @@ import type { ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 import { RcmError } from "./errors.ts";
 import { type ContextPlan, type Injection, parseInjection } from "./plan.ts";
 import type { DeliveryMode } from "./receiver.ts";
-import { unsupported } from "./unsupported.ts";
 
 /** What a `createTransmitter` asks for. */
 export interface WantedTx {
@@ -14,6 +13,13 @@ export interface WantedTx {
   /** Ascending by number. */
   readonly partitions: readonly ResolvedTxPartition[];
   readonly txArg: number;
+}
+
+/** What a `createReceiver` asks for. */
+export interface WantedRx {
+  readonly delivery: DeliveryMode;
+  /** Processed is what `sendAck` covers. */
+  readonly isManual: boolean;
 }
 
 /**
@@ -70,14 +76,14 @@ function choosePartitions(
 
 /**
  * Reads the arguments of `createReceiver`.
- * @returns who runs the receiver
- * @throws RcmError `ARGUMENT` naming what was wrong, `UNSUPPORTED` for manual acknowledgement
+ * @returns who runs the receiver, and who says what was processed
+ * @throws RcmError `ARGUMENT` naming what was wrong
  */
 export function checkReceiver(
   plan: ContextPlan,
   cb: RcmReceiverCallback | null,
   wanted: ReceiverOptions,
-): DeliveryMode {
+): WantedRx {
   const where = `createReceiver of context ${plan.context.name}`;
   const delivery = wanted.delivery ?? "callback";
   const ack = wanted.ack ?? "auto";
@@ -104,8 +110,14 @@ export function checkReceiver(
   if (cb === null ? delivery !== "iterate" : typeof cb?.onMessage !== "function") {
     throw new RcmError("ARGUMENT", `${where}: a callback with onMessage is needed`);
   }
-  if (ack === "manual") unsupported(`ack "manual" (${where})`);
-  return delivery;
+  if (ack === "manual" && !plan.context.isTotalOrder) {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: ack "manual" needs IsTotalOrder 1, and it is 0: without a total order no ` +
+        "sequence number covers all streams",
+    );
+  }
+  return { delivery, isManual: ack === "manual" };
 }
 
 /**

@@ -28,7 +28,7 @@ const CLOCK_STEP_QUICK_MS = 0.02;
 
 /** What a delivery works on. */
 export interface DeliveryOptions {
-  readonly calls: Pick<NativeCalls, "rcm_drain">;
+  readonly calls: Pick<NativeCalls, "rcm_drain" | "rcm_ack">;
   readonly context: number;
   readonly descriptors: Region;
   readonly log: Region;
@@ -44,6 +44,8 @@ export interface DeliveryOptions {
    * False: with the next call; nobody but the caller of `run` moves the context.
    */
   readonly tellsAtOnce: boolean;
+  /** True: processed is what `sendAck` covers; a message that was accepted is only handed over. */
+  readonly isManual: boolean;
   streamNames(stream: number): StreamNames;
   /** A handler refused a message for the first time. */
   onRefused(outcome: unknown, thrown: boolean): void;
@@ -68,6 +70,11 @@ export interface Delivery {
   release(): void;
   /** Tells the native side at once what has been processed. */
   settle(): void;
+  /**
+   * Everything up to `sqn` was processed, once its handlers have accepted it.
+   * @returns false for what was not handed over yet
+   */
+  sendAck(sqn: number): boolean;
   /** True while a promise or a pause holds delivery. */
   held(): boolean;
   /** True while the handler is being called. */
@@ -82,7 +89,7 @@ export interface Delivery {
 
 /** @returns a delivery; nothing is delivered before its first `run` or `take` */
 export function createDelivery(options: DeliveryOptions): Delivery {
-  const { context, log, callback, copy, tellsAtOnce } = options;
+  const { context, log, callback, copy, tellsAtOnce, isManual } = options;
   const drain = options.calls.rcm_drain;
   const { words, memory } = options.descriptors.first();
   const floats = new Float64Array(memory, 0, Math.floor(memory.byteLength / 8));
@@ -96,7 +103,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   );
 
   let count = 0; // descriptors of the batch
-  let at = 0; // the first of them that is not processed; so many are to be told of
+  let at = 0; // the first of them that is not processed
+  let toldAt = 0; // the native side knows of the acceptance of those below
   let isLast = false; // nothing waited behind the batch when it was made
   let taken = false;
   let inHandler = false;
@@ -104,6 +112,12 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   let ended = false;
   let clockStep = 1;
   let sqnLast = -1;
+
+  // Manual acknowledgement: sequence numbers that follow what was accepted, what was acknowledged,
+  // and what the native side knows of both.
+  let acceptedNext = 0;
+  let ackNext = 0;
+  let ackTold = 0;
 
   let refusalsTotal = 0;
   let refusalsInRow = 0;
@@ -115,9 +129,10 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   /** Makes sure that `at` is a message; false: none waits. */
   function fill(limit: number): boolean {
     if (at < count) return true;
-    const told = at;
+    const told = at - toldAt;
     const max = limit < batchMax ? limit : batchMax;
     at = 0;
+    toldAt = 0;
     count = 0;
     const found = drain(context, told, max);
     isLast = found < max;
@@ -134,11 +149,20 @@ export function createDelivery(options: DeliveryOptions): Delivery {
 
   function accept(): void {
     at += 1;
+    acceptedNext = sqnLast + 1;
     if (refusalsInRow > 0) {
       refusalsInRow = 0;
       pauseMs = PAUSE_FIRST_MS;
       resumeAtMs = 0;
     }
+  }
+
+  /** Tells what is both acknowledged and accepted: a refused message comes again. */
+  function tellAck(): void {
+    const next = Math.min(ackNext, acceptedNext);
+    if (next <= ackTold) return;
+    ackTold = next;
+    options.calls.rcm_ack(context, next);
   }
 
   function refuse(outcome: unknown, thrown: boolean): void {
@@ -166,8 +190,10 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const settled = (outcome: unknown, thrown: boolean) => {
       promised = false;
       if (ended) return;
-      if (!thrown && accepted(outcome)) accept();
-      else refuse(outcome, thrown);
+      if (!thrown && accepted(outcome)) {
+        accept();
+        tellAck();
+      } else refuse(outcome, thrown);
       if (!paused()) options.onResume();
     };
     promise.then((outcome) => settled(outcome, false), (reason) => settled(reason, true));
@@ -235,6 +261,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         step = clockStep;
         stepBegan = now;
       }
+      if (isManual) tellAck();
       return given;
     },
     take() {
@@ -244,9 +271,12 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       const args = words[word + descriptor.args]!;
       sqnLast = floats[at * descriptor.floats + descriptor.sqn]!;
       cursor.point(words[word + descriptor.header]!, words[word + descriptor.stream]!, args);
-      taken = true;
       const data = payload(word).slice();
-      return plainMessage(data, sqnLast, args >>> 16, cursor);
+      const message = plainMessage(data, sqnLast, args >>> 16, cursor);
+      // Whoever acknowledges by itself has the copy: nothing can refuse it any more.
+      if (isManual) accept();
+      else taken = true;
+      return message;
     },
     release() {
       if (!taken) return;
@@ -254,12 +284,25 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       accept();
     },
     settle() {
+      if (isManual) {
+        // The rest of the batch stays as it is: nothing of it can go before it is acknowledged.
+        if (at > toldAt) drain(context, at - toldAt, 0);
+        toldAt = at;
+        return tellAck();
+      }
       if (at === 0) return;
       const told = at;
       const rest = count - at;
       at = 0;
       // The rest of the batch is handed out again: the native side counts from what is processed.
       count = Math.max(0, drain(context, told, rest));
+    },
+    sendAck(sqn) {
+      if (!(Number.isInteger(sqn) && sqn >= 0 && sqn <= sqnLast)) return false;
+      if (sqn + 1 > ackNext) ackNext = sqn + 1;
+      // Within a handler it waits for what the handler answers.
+      if (isManual && !inHandler) tellAck();
+      return true;
     },
     held: () => promised || paused(),
     entered: () => inHandler,

@@ -6,6 +6,7 @@ import type { RcmContext, RcmFactory } from "./api.ts";
 import {
   configView,
   contextName,
+  contextNames,
   loadConfig,
   type LoadedConfig,
   type RcmConfigInput,
@@ -133,6 +134,7 @@ export function newRcmFactory(
       prefix,
       workDir: home,
       tierName,
+      contexts: contextNames(configured),
       library,
       log,
       events,

@@ -68,33 +68,39 @@ export interface RecordStart {
   readonly replayFrom: number;
 }
 
-/**
- * @param prefix what stands in front of file names in `/dev/shm`
- * @returns the JSON text for `rcm_context_start`
- */
-export function startText(
-  plan: ContextPlan,
-  prefix: string,
-  deliver: Deliver,
-  chosen: readonly ChosenTx[],
-  injection: Injection,
-  record: RecordStart | null,
-): string {
+/** What a start adds to the plan. */
+export interface StartOptions {
+  /** What stands in front of file names in `/dev/shm`. */
+  readonly prefix: string;
+  readonly deliver: Deliver;
+  readonly tx: readonly ChosenTx[];
+  readonly injection: Injection;
+  readonly record: RecordStart | null;
+  /** The program says what it has processed (`sendAck`). */
+  readonly isManual: boolean;
+  /** What the counters' file says of names and places. */
+  readonly countersText: string;
+}
+
+/** @returns the JSON text for `rcm_context_start` */
+export function startText(plan: ContextPlan, options: StartOptions): string {
+  const { prefix, deliver, tx, injection, record, isManual, countersText } = options;
   return JSON.stringify({
     ...plan.context,
     prefix,
     deliver,
-    ackManual: false,
+    ackManual: isManual,
     recordDirectory: record === null ? "" : `${record.directory}/`,
     recordFileBytes: plan.record.fileBytes,
     recordSync: plan.record.sync,
     replayFrom: record?.replayFrom ?? 0,
+    countersText,
     injectDropPpm: injection.dropPpm,
     injectDelayPpm: injection.delayPpm,
     injectDuplicatePpm: injection.duplicatePpm,
     injectSeed: injection.seed,
-    tx: chosen.map(({ plan: tx, partitions, txArg, repairFd }) => ({
-      topic: tx.topic,
+    tx: tx.map(({ plan: { topic }, partitions, txArg, repairFd }) => ({
+      topic,
       txArg,
       partitions: partitions.map((partition) => ({ ...partition, repairFd })),
     })),

@@ -110,9 +110,7 @@ export function createReceiver(
   return {
     sendAck(ackSqn) {
       if (gate.status !== RcmStatus.OK) return gate.status;
-      const covered = Number.isInteger(ackSqn) && ackSqn >= 0 &&
-        ackSqn <= (delivery?.lastSqn() ?? -1);
-      return covered ? RcmStatus.OK : RcmStatus.BAD_ARGUMENT;
+      return delivery?.sendAck(ackSqn) === true ? RcmStatus.OK : RcmStatus.BAD_ARGUMENT;
     },
     messages: (options) => messages(options?.signal),
     [Symbol.asyncIterator]: () => messages(undefined),

@@ -9,6 +9,10 @@
 const std = @import("std");
 const record = @import("order/record.zig");
 const snapshot = @import("stats/snapshot.zig");
+const counters = @import("stats/counters.zig");
+const limits = @import("limits.zig");
+const node = @import("window/node.zig");
+const record_file = @import("order/record_file.zig");
 
 /// What a traffic call answers (`RcmStatus` of the public API, guide 9.3).
 pub const Status = enum(u32) {
@@ -76,6 +80,18 @@ pub const LogKey = enum(u32) {
     record_cut = 21070,
     record_head_damaged = 21071,
     record_stopped = 21072,
+    tier_established = 22101,
+    tier_quorum = 22102,
+    tier_single = 22103,
+    tier_no_quorum = 22104,
+    tier_other_configuration = 22105,
+    tier_disk_failed = 22106,
+    tier_separate = 22107,
+    tier_forced = 22108,
+    tier_tree_wiped = 22109,
+    tier_unsafe_policy = 22110,
+    tier_unheard = 22111,
+    tier_leader_silent = 22112,
     gso_unavailable = 22001,
     gro_unavailable = 22002,
     receive_buffer_small = 22003,
@@ -119,14 +135,95 @@ pub const StreamInfo = extern struct {
     name: [64]u8,
 };
 
+/// What is asked of the arbitration (`arbiter/request.zig`).
+pub const ArbiterOp = enum(u32) {
+    connect = 1,
+    create = 2,
+    remove = 3,
+    set = 4,
+    get = 5,
+    exists = 6,
+    children = 7,
+    /// `count` requests follow: create, remove, set, check; all or none.
+    multi = 8,
+    sync = 9,
+    check = 10,
+    /// The node that the lease is written to, and what with.
+    keep = 11,
+    /// `version` 1: `running` (path) is this session's; 0: it is not.
+    hold = 12,
+    /// The engine's heart, for who has no engine yet; `version` 0: it ends.
+    beat = 13,
+};
+
+/// Bits of a request (`ephemeral`, `watch`, `private`) and of an event (`ephemeral`, `mine`).
+pub const ArbiterFlag = enum(u32) { ephemeral = 1, watch = 2, private = 4, mine = 8 };
+
+pub const ArbiterEventKind = enum(u32) {
+    answer = 1,
+    /// `id`: `count` of the request that set it; `code`: what happened.
+    watch = 2,
+    /// `code`: the session's state.
+    session = 3,
+    /// `running` was given up, because the engine does not run.
+    watchdog = 4,
+    /// The session's client is gone.
+    ended = 5,
+};
+
+/// Header of a request; path, a 0 and data follow. `bytes` is all of it, a multiple of 8.
+pub const ArbiterRequest = extern struct {
+    bytes: u32 = 0,
+    op: u32 = 0,
+    id: u32 = 0,
+    version: i32 = 0,
+    flags: u32 = 0,
+    path_len: u32 = 0,
+    data_len: u32 = 0,
+    count: u32 = 0,
+};
+
+/// Header of what happened; data follows. `bytes` is all of it, a multiple of 8.
+pub const ArbiterEvent = extern struct {
+    bytes: u32 = 0,
+    kind: u32 = 0,
+    id: u32 = 0,
+    /// 0, or a negative code of ZooKeeper's client.
+    code: i32 = 0,
+    /// Number of the session: answers of an earlier one count for nothing.
+    session: u32 = 0,
+    version: i32 = 0,
+    flags: u32 = 0,
+    data_len: u32 = 0,
+};
+
+/// How a lease stands, for who does not read it in native memory.
+pub const ArbiterLease = extern struct {
+    /// Milliseconds that it is good for; 0: it is not.
+    left_ms: f64,
+    timeout_ms: f64,
+    holding: u32,
+    beats: u32,
+};
+
 pub const constants = struct {
-    pub const abi_version: u32 = 2;
+    pub const abi_version: u32 = 4;
     pub const descriptor_batch: u32 = 1024;
     pub const record_header_bytes: u32 = @sizeOf(record.RecordHeader);
     pub const message_bytes_max: u32 = 1 << 30;
     pub const thread_no_max: u32 = 63;
     /// Of one context: their index is 8 bits of a handle.
     pub const transmitters_max: u32 = 256;
+    /// Of a counters file.
+    pub const counters_page_offset: u32 = counters.page_offset;
+    pub const counters_file_kind: u32 = @backingInt(node.FileKind.counters);
+    pub const file_version: u32 = node.file_version;
+    /// Of record files.
+    pub const record_version: u32 = record_file.version;
+    pub const record_block_bytes: u32 = limits.record_block_bytes;
+    pub const record_block_header_bytes: u32 = limits.record_block_header_bytes;
+    pub const record_table_offset: u32 = record_file.table_offset;
+    pub const record_entries_max: u32 = record_file.entries_max;
 };
 
 pub const shared_structs = .{
@@ -139,6 +236,15 @@ pub const shared_structs = .{
     .AckStats = snapshot.AckStats,
     .RxStats = snapshot.RxStats,
     .DeliverStats = snapshot.DeliverStats,
+    .ArbiterRequest = ArbiterRequest,
+    .ArbiterEvent = ArbiterEvent,
+    .ArbiterLease = ArbiterLease,
+    .FileHeader = node.FileHeader,
+    .CountersPage = counters.CountersPage,
+    .CountersSection = counters.CountersSection,
+    .RecordFileHeader = record_file.RecordFileHeader,
+    .RecordStreamEntry = record_file.StreamEntry,
+    .RecordBlockHeader = record_file.BlockHeader,
 };
 
 pub const shared_enums = .{
@@ -153,6 +259,10 @@ pub const shared_enums = .{
     .TxPhase = snapshot.TxPhase,
     .RxPhase = snapshot.RxPhase,
     .AckState = snapshot.AckState,
+    .ArbiterOp = ArbiterOp,
+    .ArbiterFlag = ArbiterFlag,
+    .ArbiterEventKind = ArbiterEventKind,
+    .CountersSectionKind = counters.SectionKind,
 };
 
 comptime {

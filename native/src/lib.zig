@@ -15,15 +15,20 @@ const abi = @import("abi.zig");
 const abi_hash = @import("abi_hash.zig");
 const build_options = @import("build_options");
 const udp = @import("transport/udp.zig");
+const frame = @import("wire/frame.zig");
 const address = @import("transport/address.zig");
 const waker = @import("agent/waker.zig");
 const Context = @import("agent/context.zig").Context;
 const context_start = @import("agent/context_start.zig");
+const record_agent = @import("agent/record_agent.zig");
 const context_stats = @import("agent/context_stats.zig");
 const transmitter_file = @import("agent/transmitter.zig");
 const Bump = @import("window/pool.zig").Bump;
 const files = @import("window/files.zig");
 const Senders = @import("agent/senders.zig").Senders;
+const arbiter = @import("arbiter/agent.zig");
+const arbiter_client = @import("arbiter/client.zig");
+const arbiter_local = @import("arbiter/local.zig");
 
 const Status = abi.Status;
 const ErrorCode = abi.ErrorCode;
@@ -54,6 +59,7 @@ const gpa = std.heap.c_allocator;
 
 const contexts_max = 256;
 const allocators_max = 4096;
+const arbiters_max = 256;
 
 fn Table(comptime T: type, comptime capacity: u32) type {
     return struct {
@@ -103,6 +109,7 @@ var contexts: Table(Context, contexts_max) = .{};
 var allocators: Table(Allocator, allocators_max) = .{};
 var senders: Senders = .{ .gpa = gpa };
 var wakers: waker.WakerTable = .{};
+var arbiters: Table(arbiter.Agent, arbiters_max) = .{};
 threadlocal var failure: udp.Failure = .{};
 
 fn fail(code: ErrorCode) i32 {
@@ -166,6 +173,41 @@ export fn rcm_fd_close(fd: i32) i32 {
     if (fd < 0) return fail(.argument);
     udp.close(fd);
     return 0;
+}
+
+/// 1: somebody holds the lock on the file, as the owner of a context's file does; 0: nobody does,
+/// or there is no such file of this user's. The owner does not notice.
+export fn rcm_file_owned(path: ?[*]u8, length: u32) i32 {
+    return @intFromBool(files.is_owned_path(slice(path, length)));
+}
+
+/// Cuts the record in `directory` (with a slash at its end) / `name` in front of `sqn`. The number
+/// of files that were set aside.
+export fn rcm_record_cut(
+    directory: ?[*]u8,
+    directory_bytes: u32,
+    name: ?[*]u8,
+    name_bytes: u32,
+    sqn: f64,
+) i32 {
+    if (!(sqn >= 0 and sqn <= 1 << 53)) {
+        failure.set("{d} is no sequence number", .{sqn});
+        return fail(.argument);
+    }
+    const count = record_agent.cut_record(gpa, .{
+        .directory = slice(directory, directory_bytes),
+        .context = slice(name, name_bytes),
+        .context_id = 0,
+        .file_bytes = 0,
+    }, @intFromFloat(sqn), &failure) catch |e| return switch (e) {
+        error.Shm => fail(.shm),
+        error.Record => fail(.record),
+        error.OutOfMemory => blk: {
+            failure.set("out of memory", .{});
+            break :blk fail(.native);
+        },
+    };
+    return @intCast(count);
 }
 
 // -------------------------------------------------------------------- contexts
@@ -243,6 +285,13 @@ export fn rcm_drain(handle: u32, processed: u32, max: u32) i32 {
         return fail(.argument);
     };
     return @intCast(n);
+}
+
+/// `next`: one past the sqn that was processed last.
+export fn rcm_ack(handle: u32, next: f64) i32 {
+    const c = contexts.get(handle) orelse return answer(.stopped);
+    if (!(next >= 0 and next <= frame.number_max)) return answer(.bad_argument);
+    return answer(if (c.ack(@intFromFloat(next))) .ok else .bad_argument);
 }
 
 export fn rcm_work(handle: u32) i32 {
@@ -479,4 +528,94 @@ export fn rcm_sender_open(handle: u32, thread_no: u32, out: ?*[3]f64) i32 {
 
 export fn rcm_sender_close(handle: u32) i32 {
     return if (senders.close(handle)) 0 else dead();
+}
+
+// -------------------------------------------------------------------- arbitration
+
+/// `local` 1: sessions are files of this machine. Else ZooKeeper's client is loaded from `path`
+/// (empty: where the system has it). `waker_id` below 0: nobody is woken, `rcm_arbiter_wait` is
+/// called instead.
+export fn rcm_arbiter_open(local: u32, waker_id: i32, path: ?[*]u8, length: u32) i32 {
+    const api = if (local != 0)
+        null
+    else
+        arbiter_client.load(slice(path, length), &failure) catch return fail(.native);
+    const agent = arbiter.Agent.open(&wakers, waker_id, api) catch return fail(.native);
+    const handle = arbiters.add(agent) orelse {
+        agent.release();
+        failure.set("no more than {d} arbiters can be open in a process", .{arbiters_max});
+        return fail(.native);
+    };
+    return @intCast(handle);
+}
+
+fn no_arbiter() i32 {
+    failure.set("the arbiter was closed", .{});
+    return fail(.state);
+}
+
+export fn rcm_arbiter_request(handle: u32, bytes: ?[*]u8, length: u32) i32 {
+    const agent = arbiters.get(handle) orelse return no_arbiter();
+    agent.request(slice(bytes, length), &failure) catch |e| return switch (e) {
+        error.Argument => fail(.argument),
+        error.State => fail(.state),
+        error.Native => fail(.native),
+        error.Shm => fail(.shm),
+    };
+    return 0;
+}
+
+/// The oldest event. 0: none; more than `capacity`: so many bytes it needs.
+export fn rcm_arbiter_take(handle: u32, buffer: ?[*]u8, capacity: u32) i32 {
+    const agent = arbiters.get(handle) orelse return 0;
+    return @intCast(agent.events.take(slice(buffer, capacity)));
+}
+
+export fn rcm_arbiter_arm(handle: u32) i32 {
+    const agent = arbiters.get(handle) orelse return 0;
+    return @intFromBool(agent.events.arm());
+}
+
+/// Blocks the calling thread until an event waits (1) or the time is over (0).
+export fn rcm_arbiter_wait(handle: u32, timeout_ms: u32) i32 {
+    const agent = arbiters.get(handle) orelse return no_arbiter();
+    return @intFromBool(agent.events.wait(timeout_ms));
+}
+
+export fn rcm_arbiter_lease(handle: u32, out: ?*abi.ArbiterLease, capacity: u32) i32 {
+    const agent = arbiters.get(handle) orelse return no_arbiter();
+    const p = out orelse return fail(.argument);
+    if (capacity < @sizeOf(abi.ArbiterLease)) return fail(.argument);
+    p.* = agent.describe();
+    return @sizeOf(abi.ArbiterLease);
+}
+
+/// Ends the session, if there is one: 1, and an event tells when it has ended.
+export fn rcm_arbiter_end(handle: u32) i32 {
+    const agent = arbiters.get(handle) orelse return 0;
+    return @intFromBool(agent.end_session());
+}
+
+/// Forgets the arbiter; a session that has not ended yet ends without it.
+export fn rcm_arbiter_close(handle: u32) i32 {
+    const agent = arbiters.get(handle) orelse return no_arbiter();
+    arbiters.remove(handle);
+    _ = agent.end_session();
+    agent.release();
+    return 0;
+}
+
+/// 1: a process holds the file of that path (with a 0 behind it) locked; 0: nobody; below: no file.
+export fn rcm_arbiter_held(path: ?[*]u8, length: u32) i32 {
+    const text = slice(path, length);
+    if (text.len == 0 or text[text.len - 1] != 0) return fail(.argument);
+    const held = arbiter_local.is_held(text[0 .. text.len - 1 :0]) orelse return fail(.shm);
+    return @intFromBool(held);
+}
+
+/// The lease of an arbiter, for a tier's engine: it calls `release` on the agent when it ends.
+pub fn arbiter_of(handle: u32) ?*arbiter.Agent {
+    const agent = arbiters.get(handle) orelse return null;
+    agent.retain();
+    return agent;
 }

@@ -19,6 +19,9 @@ test {
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
+    _ = @import("arbiter/events.zig");
+    _ = @import("arbiter/lease.zig");
+    _ = @import("arbiter/request.zig");
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
@@ -29,6 +32,7 @@ test {
     _ = @import("session/receiver.zig");
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
+    _ = @import("stats/counters_file.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
     _ = @import("testing/dice.zig");
@@ -37,6 +41,10 @@ test {
     _ = @import("testing/packet_simulator.zig");
     _ = @import("testing/scenario.zig");
     _ = @import("testing/sim_clock.zig");
+    _ = @import("tier/entry.zig");
+    _ = @import("tier/epoch.zig");
+    _ = @import("tier/limits.zig");
+    _ = @import("tier/member_test.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

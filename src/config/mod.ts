@@ -11,6 +11,7 @@ export { loadConfig, type LoadedConfig, type LoadOptions } from "./load.ts";
 export { nearestName, suggestion } from "./names.ts";
 export {
   contextName,
+  contextNames,
   resolveContext,
   type ResolvedContext,
   type ResolvedRx,

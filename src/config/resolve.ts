@@ -8,6 +8,7 @@ import type { ContextValues } from "./key_types.ts";
 import { BUILT_PARTS, keysAt } from "./keys.ts";
 import type { LoadedConfig } from "./load.ts";
 import type { Model, Node, Route } from "./model.ts";
+import { type ResolvedTier, resolveTier } from "./tier.ts";
 import { suggestion } from "./names.ts";
 
 const MIB = 2 ** 20;
@@ -116,6 +117,8 @@ export interface ResolvedContext {
   readonly context: ResolvedBasics;
   /** Its tier's name; the context's own for a single node. */
   readonly tierName: string;
+  /** null: a single node. */
+  readonly tier: ResolvedTier | null;
   readonly isRecord: boolean;
   readonly record: ResolvedRecord;
   /** In the order of `TxTopics`. */
@@ -161,6 +164,7 @@ export function resolveContext(
   return {
     context: basicsOf(node, clusterId, values),
     tierName: values.IsSingleton ? node.name : values.TierName,
+    tier: resolveTier(model, node, values),
     isRecord: values.IsRecord,
     record: {
       directory: values.RecordDir ?? "",
@@ -208,6 +212,16 @@ export function transportInfo(
 /** @returns the name of a context by its number; "": there is none */
 export function contextName({ model }: LoadedConfig, contextId: number): string {
   return model.nodes.find((node) => node.id === contextId)?.name ?? "";
+}
+
+/** Contexts that {@linkcode contextNames} tells of at most: their text lies in shared memory. */
+const NAMES_MAX = 4096;
+
+/** @returns ids and names of contexts, in the order of the file; the first ones of very many */
+export function contextNames(
+  { model }: LoadedConfig,
+): readonly { readonly id: number; readonly name: string }[] {
+  return model.nodes.slice(0, NAMES_MAX).map(({ id, name }) => ({ id, name }));
 }
 
 /** @returns a context by its name, templates aside */

@@ -6,16 +6,24 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xf7165f5b;
+export const ABI_HASH = 0x10724264;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 2,
+  abiVersion: 4,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,
   threadNoMax: 63,
   transmittersMax: 256,
+  countersPageOffset: 512,
+  countersFileKind: 6,
+  fileVersion: 2,
+  recordVersion: 1,
+  recordBlockBytes: 524288,
+  recordBlockHeaderBytes: 64,
+  recordTableOffset: 4096,
+  recordEntriesMax: 2032,
 } as const;
 
 export const Status = {
@@ -91,6 +99,18 @@ export const LogKey = {
   RECORD_CUT: 21070,
   RECORD_HEAD_DAMAGED: 21071,
   RECORD_STOPPED: 21072,
+  TIER_ESTABLISHED: 22101,
+  TIER_QUORUM: 22102,
+  TIER_SINGLE: 22103,
+  TIER_NO_QUORUM: 22104,
+  TIER_OTHER_CONFIGURATION: 22105,
+  TIER_DISK_FAILED: 22106,
+  TIER_SEPARATE: 22107,
+  TIER_FORCED: 22108,
+  TIER_TREE_WIPED: 22109,
+  TIER_UNSAFE_POLICY: 22110,
+  TIER_UNHEARD: 22111,
+  TIER_LEADER_SILENT: 22112,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,
@@ -147,6 +167,47 @@ export const AckState = {
   CONNECTED: 1,
 } as const;
 export type AckState = (typeof AckState)[keyof typeof AckState];
+
+export const ArbiterOp = {
+  CONNECT: 1,
+  CREATE: 2,
+  REMOVE: 3,
+  SET: 4,
+  GET: 5,
+  EXISTS: 6,
+  CHILDREN: 7,
+  MULTI: 8,
+  SYNC: 9,
+  CHECK: 10,
+  KEEP: 11,
+  HOLD: 12,
+  BEAT: 13,
+} as const;
+export type ArbiterOp = (typeof ArbiterOp)[keyof typeof ArbiterOp];
+
+export const ArbiterFlag = {
+  EPHEMERAL: 1,
+  WATCH: 2,
+  PRIVATE: 4,
+  MINE: 8,
+} as const;
+export type ArbiterFlag = (typeof ArbiterFlag)[keyof typeof ArbiterFlag];
+
+export const ArbiterEventKind = {
+  ANSWER: 1,
+  WATCH: 2,
+  SESSION: 3,
+  WATCHDOG: 4,
+  ENDED: 5,
+} as const;
+export type ArbiterEventKind = (typeof ArbiterEventKind)[keyof typeof ArbiterEventKind];
+
+export const CountersSectionKind = {
+  TX: 1,
+  RX: 2,
+  STREAMS: 3,
+} as const;
+export type CountersSectionKind = (typeof CountersSectionKind)[keyof typeof CountersSectionKind];
 
 export const Descriptor = {
   bytes: 32,
@@ -348,5 +409,153 @@ export const DeliverStats = {
     committedSqn: { offset: 48, type: "u64" },
     waitContextId: { offset: 56, type: "u32" },
     waitTransportId: { offset: 60, type: "u32" },
+  },
+} as const;
+
+export const ArbiterRequest = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    op: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    version: { offset: 12, type: "i32" },
+    flags: { offset: 16, type: "u32" },
+    pathLen: { offset: 20, type: "u32" },
+    dataLen: { offset: 24, type: "u32" },
+    count: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterEvent = {
+  bytes: 32,
+  fields: {
+    bytes: { offset: 0, type: "u32" },
+    kind: { offset: 4, type: "u32" },
+    id: { offset: 8, type: "u32" },
+    code: { offset: 12, type: "i32" },
+    session: { offset: 16, type: "u32" },
+    version: { offset: 20, type: "i32" },
+    flags: { offset: 24, type: "u32" },
+    dataLen: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const ArbiterLease = {
+  bytes: 24,
+  fields: {
+    leftMs: { offset: 0, type: "f64" },
+    timeoutMs: { offset: 8, type: "f64" },
+    holding: { offset: 16, type: "u32" },
+    beats: { offset: 20, type: "u32" },
+  },
+} as const;
+
+export const FileHeader = {
+  bytes: 264,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    version: { offset: 8, type: "u32" },
+    layoutHash: { offset: 12, type: "u32" },
+    kind: { offset: 16, type: "u32" },
+    headerBytes: { offset: 20, type: "u32" },
+    bodyBytes: { offset: 24, type: "u64" },
+    arenaBytes: { offset: 32, type: "u64" },
+    chunkBytes: { offset: 40, type: "u32" },
+    nodeCount: { offset: 44, type: "u32" },
+    partition: { offset: 48, type: "u32" },
+    contextBytes: { offset: 52, type: "u16" },
+    topicBytes: { offset: 54, type: "u16" },
+    context: { offset: 56, type: "u8", count: 64 },
+    topic: { offset: 120, type: "u8", count: 128 },
+    reserved: { offset: 248, type: "u64" },
+    check: { offset: 256, type: "u32" },
+    pid: { offset: 260, type: "u32" },
+  },
+} as const;
+
+export const CountersPage = {
+  bytes: 40,
+  fields: {
+    abiHash: { offset: 0, type: "u32" },
+    contextId: { offset: 4, type: "u32" },
+    intervalMs: { offset: 8, type: "u32" },
+    sectionCount: { offset: 12, type: "u32" },
+    textOffset: { offset: 16, type: "u32" },
+    textBytes: { offset: 20, type: "u32" },
+    sectionsOffset: { offset: 24, type: "u32" },
+    pad: { offset: 28, type: "u32" },
+    startedMs: { offset: 32, type: "u64" },
+  },
+} as const;
+
+export const CountersSection = {
+  bytes: 32,
+  fields: {
+    sequence: { offset: 0, type: "u64" },
+    stampMs: { offset: 8, type: "u64" },
+    capacity: { offset: 16, type: "u32" },
+    bytes: { offset: 20, type: "u32" },
+    kind: { offset: 24, type: "u32" },
+    index: { offset: 28, type: "u32" },
+  },
+} as const;
+
+export const RecordFileHeader = {
+  bytes: 264,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    version: { offset: 8, type: "u32" },
+    layoutHash: { offset: 12, type: "u32" },
+    fileNo: { offset: 16, type: "u32" },
+    blockBytes: { offset: 20, type: "u32" },
+    blockCount: { offset: 24, type: "u32" },
+    contextId: { offset: 28, type: "u32" },
+    baseSqn: { offset: 32, type: "u64" },
+    life: { offset: 40, type: "u64" },
+    epochNumber: { offset: 48, type: "u64" },
+    epochId: { offset: 56, type: "u64" },
+    contextBytes: { offset: 64, type: "u32" },
+    reserved: { offset: 68, type: "u32" },
+    context: { offset: 72, type: "u8", count: 64 },
+    zeros: { offset: 136, type: "u8", count: 120 },
+    check: { offset: 256, type: "u32" },
+    pid: { offset: 260, type: "u32" },
+  },
+} as const;
+
+export const RecordStreamEntry = {
+  bytes: 256,
+  fields: {
+    check: { offset: 0, type: "u32" },
+    id: { offset: 4, type: "u32" },
+    connection: { offset: 8, type: "u64" },
+    firstSqn: { offset: 16, type: "u64" },
+    source: { offset: 24, type: "u16" },
+    transport: { offset: 26, type: "u16" },
+    partition: { offset: 28, type: "u16" },
+    txArg: { offset: 30, type: "u16" },
+    isTier: { offset: 32, type: "u8" },
+    nameBytes: { offset: 33, type: "u8" },
+    topicBytes: { offset: 34, type: "u8" },
+    pad: { offset: 35, type: "u8" },
+    reserved: { offset: 36, type: "u32" },
+    name: { offset: 40, type: "u8", count: 64 },
+    topic: { offset: 104, type: "u8", count: 128 },
+    zeros: { offset: 232, type: "u8", count: 24 },
+  },
+} as const;
+
+export const RecordBlockHeader = {
+  bytes: 64,
+  fields: {
+    magic: { offset: 0, type: "u64" },
+    kind: { offset: 8, type: "u32" },
+    blocks: { offset: 12, type: "u32" },
+    fileNo: { offset: 16, type: "u32" },
+    block: { offset: 20, type: "u32" },
+    baseSqn: { offset: 24, type: "u64" },
+    life: { offset: 32, type: "u64" },
+    zeros: { offset: 40, type: "u8", count: 20 },
+    check: { offset: 60, type: "u32" },
   },
 } as const;

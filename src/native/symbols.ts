@@ -23,6 +23,11 @@ export const symbols = {
   rcm_version: { parameters: ["buffer", "u32"], result: "i32" },
   // int32_t rcm_last_error(char *text, uint32_t capacity)
   rcm_last_error: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_file_owned(const char *path, uint32_t length)
+  rcm_file_owned: { parameters: ["buffer", "u32"], result: "i32" },
+  // int32_t rcm_record_cut(const char *directory, uint32_t length, const char *name,
+  //   uint32_t name_length, double sqn)
+  rcm_record_cut: { parameters: ["buffer", "u32", "buffer", "u32", "f64"], result: "i32" },
   // int32_t rcm_context_start(const char *json, uint32_t length, int32_t waker)
   rcm_context_start: { parameters: ["buffer", "u32", "i32"], result: "i32" },
   // int32_t rcm_context_state(uint32_t context)
@@ -33,6 +38,8 @@ export const symbols = {
   rcm_context_close: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_drain(uint32_t context, uint32_t processed, uint32_t max)
   rcm_drain: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_ack(uint32_t context, double next_sqn)
+  rcm_ack: { parameters: ["u32", "f64"], result: "i32" },
   // int32_t rcm_work(uint32_t context)
   rcm_work: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_arm(uint32_t context)
@@ -86,6 +93,24 @@ export const symbols = {
   rcm_waker_open: { parameters: ["buffer", "u32"], result: "i32" },
   // int32_t rcm_waker_close(uint32_t waker)
   rcm_waker_close: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_arbiter_open(uint32_t local, int32_t waker, const char *path, uint32_t length)
+  rcm_arbiter_open: { parameters: ["u32", "i32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_arbiter_request(uint32_t arbiter, const uint8_t *request, uint32_t length)
+  rcm_arbiter_request: { parameters: ["u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_arbiter_take(uint32_t arbiter, uint8_t *event, uint32_t capacity)
+  rcm_arbiter_take: { parameters: ["u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_arbiter_arm(uint32_t arbiter)
+  rcm_arbiter_arm: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_arbiter_wait(uint32_t arbiter, uint32_t timeout_ms)
+  rcm_arbiter_wait: { parameters: ["u32", "u32"], result: "i32" },
+  // int32_t rcm_arbiter_lease(uint32_t arbiter, ArbiterLease *lease, uint32_t capacity)
+  rcm_arbiter_lease: { parameters: ["u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_arbiter_end(uint32_t arbiter)
+  rcm_arbiter_end: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_arbiter_close(uint32_t arbiter)
+  rcm_arbiter_close: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_arbiter_held(const char *path, uint32_t length)
+  rcm_arbiter_held: { parameters: ["buffer", "u32"], result: "i32" },
 } as const satisfies Record<string, NativeSignature>;
 
 /** The name of a native call. */

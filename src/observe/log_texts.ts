@@ -3,7 +3,7 @@
  *
  * A key is a number for programs (guide 7.6): once given it keeps its meaning for ever, and a key
  * that is no longer raised is not used again. 20xxx senders, 21xxx receivers, 22xxx sockets and
- * threads (these three come from the native side, where `LogKey` in `native/src/abi.zig` has the
+ * threads, 221xx tiers (these three come from the native side, where `LogKey` in `native/src/abi.zig` has the
  * same numbers and names), 23xxx the TypeScript side.
  *
  * Texts hold `{placeholders}`: the names in `args`, in the order in which the native side gives
@@ -271,6 +271,110 @@ export const LOG_TEXTS = {
     args: ["code"],
     zh: "内部线程异常停止, 错误码 {code}, 上下文不再收发消息",
     en: "an internal thread has failed with code {code}: the context no longer sends or receives",
+  },
+
+  // Tiers.
+  22101: {
+    name: "tier_established",
+    level: "IMP",
+    args: ["epoch", "first", "members", "need"],
+    zh:
+      "集群主节点就任: 纪元 {epoch}, 起始序号 {first}, 提交需要 {members} 个成员中 {need} 个其他成员的确认",
+    en:
+      "this member leads the tier: epoch {epoch}, first sqn {first}; a commit needs {need} others of {members} members",
+  },
+  22102: {
+    name: "tier_quorum",
+    level: "INFO",
+    args: ["epoch", "members", "need", "committed"],
+    zh:
+      "纪元 {epoch}: 从已提交序号 {committed} 起, 提交需要 {members} 个成员中 {need} 个其他成员的确认",
+    en:
+      "epoch {epoch}: from committed sqn {committed} on a commit needs {need} others of {members} members",
+  },
+  22103: {
+    name: "tier_single",
+    level: "IMP",
+    args: [],
+    zh: "集群只有一个节点 (SINGLE): 数据只有一份, 存在单点风险",
+    en: "this member is alone in its tier (SINGLE): there is one copy of the data",
+  },
+  22104: {
+    name: "tier_no_quorum",
+    level: "ERROR",
+    args: ["leader", "members", "need", "found"],
+    zh:
+      "不能成为主节点: 需要原主节点 (编号 {leader}), 或其 {members} 个成员中除 {need} 个以外的全部数据, 只找到 {found} 个; 请先启动原主节点",
+    en:
+      "can't lead: the recorded leader (member {leader}), or all but {need} of its {members} members are needed, {found} with intact logs were found; start the recorded leader first",
+  },
+  22105: {
+    name: "tier_other_configuration",
+    level: "FATAL",
+    args: ["member"],
+    zh:
+      "上下文 {member} 的集群配置 (成员, AckCount, SyncMode, UseCommitted, 主题) 与本节点不同, 已被忽略",
+    en:
+      "context {member} has another configuration of the tier (members, AckCount, SyncMode, UseCommitted, topics): it is ignored",
+  },
+  22106: {
+    name: "tier_disk_failed",
+    level: "FATAL",
+    args: [],
+    zh: "集群状态无法写入磁盘: 本节点不再参与选举; 请检查 RecordDir 所在磁盘",
+    en:
+      "the tier's state can't be written to disk: this member stands for no election; look at the disk of RecordDir",
+  },
+  22107: {
+    name: "tier_separate",
+    level: "FATAL",
+    args: ["start", "end"],
+    zh:
+      "本节点已处理的序号 {start} 至 {end} 与集群不一致 (SEPARATE): 请退出程序, 清空持久化数据后重新加入",
+    en:
+      "sqns {start} to {end} that were delivered here are not the tier's (SEPARATE): end the program, remove its record and join again",
+  },
+  22108: {
+    name: "tier_forced",
+    level: "IMP",
+    args: ["epoch", "source", "next"],
+    zh:
+      "运维强制选主: 纪元 {epoch}, 采用成员 {source} 的数据, 下一序号 {next}; 之前已提交的数据可能丢失",
+    en:
+      "the operator forces a leader: epoch {epoch}, log of member {source}, next sqn {next}; what was committed may be lost",
+  },
+  22109: {
+    name: "tier_tree_wiped",
+    level: "IMP",
+    args: ["found", "source", "next"],
+    zh:
+      "仲裁服务没有主节点记录, 但成员有数据: 找到 {found} 个成员, 采用成员 {source} 的数据, 下一序号 {next}",
+    en:
+      "the arbiter knows of no leader, but logs are not empty: of {found} members the log of member {source} goes on, next sqn {next}",
+  },
+  22110: {
+    name: "tier_unsafe_policy",
+    level: "IMP",
+    args: ["epoch", "next"],
+    zh: "ElectionPolicy 不是 safe: 纪元 {epoch} 从序号 {next} 开始, 已提交的数据可能丢失",
+    en:
+      "ElectionPolicy is not safe: epoch {epoch} begins at sqn {next}, what was committed may be lost",
+  },
+  22111: {
+    name: "tier_unheard",
+    level: "ERROR",
+    args: ["epoch", "committed", "next"],
+    zh:
+      "纪元 {epoch}: 在 SyncAckTimeoutMilli 内没有收到备节点的确认 (已提交 {committed}, 下一序号 {next}), 放弃主节点",
+    en:
+      "epoch {epoch}: no follower acknowledged for SyncAckTimeoutMilli (committed {committed}, next sqn {next}): giving up the lead",
+  },
+  22112: {
+    name: "tier_leader_silent",
+    level: "WARN",
+    args: ["leader", "silentMs"],
+    zh: "{silentMs} 毫秒没有收到主节点 (上下文 {leader}) 的心跳",
+    en: "the leader (context {leader}) was not heard for {silentMs} ms",
   },
 
   // The TypeScript side.

@@ -286,7 +286,8 @@ export function statisticsText(
   return JSON.stringify({ ctxs: wanted.map((c) => contextJson(c, abi)) });
 }
 
-function contextJson(c: StatsContext, abi: StatsAbi): object {
+/** One entry of `ctxs`. */
+export function contextJson(c: StatsContext, abi: StatsAbi): object {
   const { snapshot } = c;
   return {
     ContextId: c.contextId,

@@ -31,6 +31,8 @@ const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
 const Lending = @import("lending.zig").Lending;
+const manual_ack = @import("manual_ack.zig");
+const Counters = @import("counters.zig").Counters;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -84,6 +86,8 @@ pub const Context = struct {
     /// Key and time of the last line of level ERROR or FATAL.
     last_error_key: u32 = 0,
     last_error_ms: u64 = 0,
+    /// What other processes may read of it.
+    counters: ?Counters = null,
 
     pub fn o(self: *const Context) *const options_file.Options {
         return &self.parsed.value;
@@ -243,13 +247,14 @@ pub const Context = struct {
             defer self.shm_token.give();
             shm.step(now_ns);
         };
-        for (self.channels) |c| {
+        for (self.channels, 0..) |c, place| {
             if (!c.token.try_take_unwanted()) {
                 work += 1;
                 continue;
             }
             defer c.token.give();
             work += c.step(now_ns);
+            if (self.counters) |*k| k.after_tx(self, place, now_ns);
             if (!c.take_progress()) continue;
             barrier.full(); // JavaScript stores its interest, then reads the cursors.
             if (self.interest.load(.monotonic)) {
@@ -264,7 +269,9 @@ pub const Context = struct {
         const rx = self.rx orelse return 0;
         if (!rx.token.try_take_unwanted()) return 1;
         defer rx.token.give();
-        return rx.step(now_ns);
+        const work = rx.step(now_ns);
+        if (self.counters) |*k| k.after_rx(self, now_ns);
+        return work;
     }
 
     /// Wakes JavaScript when there is something for it: messages, events, log lines.
@@ -280,7 +287,7 @@ pub const Context = struct {
             if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
                 // JavaScript may have looked itself meanwhile, and have processed them.
-                has_messages = ordered != rx.log.processed_next();
+                has_messages = ordered != rx.taken_next();
             }
         };
         if (!(wake or has_messages) or self.waker_id < 0 or !self.armed.take()) return;
@@ -319,6 +326,14 @@ pub const Context = struct {
         if (role != .tx) if (self.rx) |rx| {
             at = @min(at, rx.next_deadline_ns(now_ns));
         };
+        if (self.counters) |*k| {
+            if (role != .rx) if (k.tx_deadline_ns(self)) |due_ns| {
+                at = @min(at, due_ns);
+            };
+            if (role != .tx and self.rx != null) if (k.rx_deadline_ns(self)) |due_ns| {
+                at = @min(at, due_ns);
+            };
+        }
         if (self.draining.load(.acquire) and !self.is_drained()) {
             at = @min(at, now_ns + clock.ns_per_ms);
         }
@@ -411,6 +426,7 @@ pub const Context = struct {
     /// Marks messages as processed and fills descriptors of those that follow.
     pub fn drain(self: *Context, processed: u32, max: u32) ?u32 {
         const rx = self.rx orelse return 0;
+        if (rx.is_manual) return self.drain_manual(rx, processed, max);
         const log = rx.log;
         const at = log.processed_next();
         if (processed > log.read_next() - at) return null;
@@ -422,6 +438,23 @@ pub const Context = struct {
         if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
         return log.fill(self.descriptors(), max);
+    }
+
+    /// The same where `ack` tells what was processed: `accepted` messages were handed over for good.
+    fn drain_manual(self: *Context, rx: *RxAgent, accepted: u32, max: u32) ?u32 {
+        const at = rx.delivered.load(.monotonic);
+        if (accepted > rx.log.read_next() - at) return null;
+        if (accepted > 0) rx.delivered.store(at + accepted, .release);
+        if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, max);
+        return rx.log.fill(self.descriptors(), max);
+    }
+
+    /// The program has processed everything below `next`. False: it was not handed so much.
+    pub fn ack(self: *Context, next: u64) bool {
+        const rx = self.rx orelse return false;
+        if (!rx.is_manual or next > rx.log.read_next()) return false;
+        manual_ack.process(rx, next);
+        return true;
     }
 
     /// Positions of streams move on; who is read in place is told, once for a run of messages.
@@ -470,7 +503,7 @@ pub const Context = struct {
         for (self.channels) |c| if (!c.sender.notices.empty()) return true;
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
-        return rx.log.ordered_next() != rx.log.processed_next();
+        return rx.log.ordered_next() != rx.taken_next();
     }
 
     pub fn notices(self: *Context, out: []abi.Notice) u32 {
@@ -487,8 +520,9 @@ pub const Context = struct {
         const is_error = notice.level == @backingInt(abi.LogLevel.err) or
             notice.level == @backingInt(abi.LogLevel.fatal);
         if (!is_error) return;
-        self.last_error_key = notice.code;
-        self.last_error_ms = clock.monotonic_ns() / clock.ns_per_ms;
+        const now_ms = clock.monotonic_ns() / clock.ns_per_ms;
+        @atomicStore(u32, &self.last_error_key, notice.code, .monotonic);
+        @atomicStore(u64, &self.last_error_ms, now_ms, .monotonic);
     }
 
     // ---------------------------------------------------------------- state
@@ -594,6 +628,7 @@ pub const Context = struct {
     pub fn release(self: *Context) void {
         const gpa = self.gpa;
         var record_agent: ?*RecordAgent = null;
+        if (self.counters) |*k| k.close(gpa);
         if (self.shm_receivers) |*shm| shm.deinit();
         if (self.rx) |rx| {
             rx.deinit(gpa);

@@ -31,6 +31,8 @@ const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const Context = @import("context.zig").Context;
+const manual_ack = @import("manual_ack.zig");
+const Counters = @import("counters.zig").Counters;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -74,6 +76,11 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
     if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    if (self.o().countersText.len > 0) {
+        var counters: Counters = undefined;
+        try counters.open(self, failure);
+        self.counters = counters;
+    }
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;
@@ -443,6 +450,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .name = o.name,
             .channels = channels,
             .is_total_order = o.isTotalOrder,
+            .is_manual = o.ackManual,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
@@ -454,6 +462,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
+        .is_manual = o.ackManual,
+        .delivered = .init(log.processed_next()),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
@@ -542,6 +552,7 @@ fn restore_streams(
         });
         return error.Argument;
     }
+    if (rx.is_manual) manual_ack.settle_replay(rx, record.recording.first_sqn());
     record.recording.tell(&rx.receiver.notices);
 }
 

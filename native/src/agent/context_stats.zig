@@ -56,46 +56,107 @@ fn add_drops(h: *snapshot.StatsHeader, c: anytype) void {
 }
 
 fn header(self: *Context) snapshot.StatsHeader {
-    var h = std.mem.zeroes(snapshot.StatsHeader);
-    h.context_id = self.o().id;
+    var h = common_header(self);
     h.tx_count = @intCast(self.channels.len);
-    h.role = role_single;
-    h.last_error_key = self.last_error_key;
-    h.last_error_ms = self.last_error_ms;
-    h.now_ms = clock.monotonic_ns() / ns_per_ms;
-    for (self.channels) |c| {
-        h.datagrams_sent += c.sender.counters.datagrams_sent;
-        h.bytes_sent += c.sender.counters.bytes_sent;
-        h.datagrams_received += c.received_datagrams;
-        h.bytes_received += c.received_bytes;
-        h.send_failures += c.send_failures;
-        h.notices_dropped += c.sender.notices.dropped;
-        if (c.last_errno != 0) h.last_errno = c.last_errno;
-        if (c.injector) |*i| h.dropped_injected += i.dropped;
-        add_drops(&h, &c.sender.counters);
-    }
-    if (self.store) |s| {
-        h.arena_bytes = s.pool.bytes;
-        h.arena_used_bytes = s.pool.bytes - @as(u64, s.pool.free_count()) * s.pool.chunk_bytes;
-    }
+    for (self.channels) |c| add_channel(&h, c);
+    add_arena(&h, self);
     if (self.rx) |rx| {
         h.rx_count = rx.receiver.count;
-        h.datagrams_sent += rx.sent_datagrams;
-        h.bytes_sent += rx.sent_bytes;
-        h.datagrams_received += rx.receiver.counters.datagrams;
-        h.bytes_received += rx.received_bytes;
-        h.kernel_drops = rx.kernel_drops;
-        h.send_failures += rx.send_failures;
-        h.notices_dropped += rx.receiver.notices.dropped;
-        if (rx.last_errno != 0) h.last_errno = rx.last_errno;
-        if (rx.injector) |*i| h.dropped_injected += i.dropped;
-        h.receive_bytes = rx.pool.bytes;
-        h.receive_used_bytes = rx.pool.bytes -
-            @as(u64, rx.pool.free_count()) * rx.pool.chunk_bytes;
-        add_drops(&h, &rx.receiver.counters);
-        for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
+        add_rx(&h, rx);
     }
     return h;
+}
+
+fn common_header(self: *Context) snapshot.StatsHeader {
+    var h = std.mem.zeroes(snapshot.StatsHeader);
+    h.context_id = self.o().id;
+    h.role = role_single;
+    h.last_error_key = @atomicLoad(u32, &self.last_error_key, .monotonic);
+    h.last_error_ms = @atomicLoad(u64, &self.last_error_ms, .monotonic);
+    h.now_ms = clock.monotonic_ns() / ns_per_ms;
+    return h;
+}
+
+fn add_channel(h: *snapshot.StatsHeader, c: *const TxChannel) void {
+    h.datagrams_sent += c.sender.counters.datagrams_sent;
+    h.bytes_sent += c.sender.counters.bytes_sent;
+    h.datagrams_received += c.received_datagrams;
+    h.bytes_received += c.received_bytes;
+    h.send_failures += c.send_failures;
+    h.notices_dropped += c.sender.notices.dropped;
+    if (c.last_errno != 0) h.last_errno = c.last_errno;
+    if (c.injector) |*i| h.dropped_injected += i.dropped;
+    add_drops(h, &c.sender.counters);
+}
+
+fn add_arena(h: *snapshot.StatsHeader, self: *Context) void {
+    const s = self.store orelse return;
+    h.arena_bytes = s.pool.bytes;
+    h.arena_used_bytes = s.pool.bytes - @as(u64, s.pool.free_count()) * s.pool.chunk_bytes;
+}
+
+fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
+    h.datagrams_sent += rx.sent_datagrams;
+    h.bytes_sent += rx.sent_bytes;
+    h.datagrams_received += rx.receiver.counters.datagrams;
+    h.bytes_received += rx.received_bytes;
+    h.kernel_drops = rx.kernel_drops;
+    h.send_failures += rx.send_failures;
+    h.notices_dropped += rx.receiver.notices.dropped;
+    if (rx.last_errno != 0) h.last_errno = rx.last_errno;
+    if (rx.injector) |*i| h.dropped_injected += i.dropped;
+    h.receive_bytes = rx.pool.bytes;
+    h.receive_used_bytes = rx.pool.bytes - @as(u64, rx.pool.free_count()) * rx.pool.chunk_bytes;
+    add_drops(h, &rx.receiver.counters);
+    for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
+}
+
+// -------------------------------------------------------------------- the counters file
+// Each is a snapshot of one agent, written by whoever runs it. A reader adds them up.
+
+/// A sending window, with at most `acks_max` of its receivers. The bytes.
+pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer: []u8) usize {
+    const c = self.channels[place];
+    c.sender.tell_in_place();
+    var w: snapshot.Writer = .{ .buffer = buffer };
+    var h = common_header(self);
+    h.tx_count = 1;
+    add_channel(&h, c);
+    if (place == 0) add_arena(&h, self);
+    w.put(h);
+    const peers = c.sender.peers.slice();
+    const shown = peers[0..@min(peers.len, acks_max)];
+    var stats = tx_stats(self, c, index);
+    stats.ack_count = @intCast(shown.len);
+    w.put(stats);
+    for (shown) |*p| w.put(ack_stats(p));
+    w.put(std.mem.zeroes(snapshot.DeliverStats));
+    return w.finish();
+}
+
+/// The receiving side without its streams.
+pub fn write_rx(self: *Context, buffer: []u8) usize {
+    var w: snapshot.Writer = .{ .buffer = buffer };
+    var h = common_header(self);
+    add_rx(&h, self.rx.?);
+    w.put(h);
+    w.put(deliver_stats(self));
+    return w.finish();
+}
+
+/// Some of its streams.
+pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) usize {
+    const rx = self.rx.?;
+    const active = rx.receiver.active();
+    const begin = @min(first, active.len);
+    const shown = active[begin..@min(begin + count, active.len)];
+    var w: snapshot.Writer = .{ .buffer = buffer };
+    var h = common_header(self);
+    h.rx_count = @intCast(shown.len);
+    w.put(h);
+    for (shown) |*s| w.put(rx_stats(rx, s));
+    w.put(std.mem.zeroes(snapshot.DeliverStats));
+    return w.finish();
 }
 
 fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
@@ -191,15 +252,15 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         },
         .ip = s.repair.ip,
         .port = s.repair.port,
-        .is_mandatory_acker = @intFromBool(s.slot != null),
+        .is_mandatory_acker = @intFromBool(s.is_mandatory()),
         .next_frag_no = s.next.frag,
         .max_frag_no = if (highest.frag > 0) highest.frag - 1 else 0,
         .max_frag_no_nak = s.nak_end.frag,
         .gaps_open = @intFromBool(s.is_behind()) * (s.detector.count + 1),
         .connection_id = s.connection,
         .next_msg_no = s.next.msg,
-        .next_msg_no_deliver = rx.delivered_next[s.id],
-        .msg_no_acked = s.acked.msg,
+        .next_msg_no_deliver = @atomicLoad(u64, &rx.delivered_next[s.id], .monotonic),
+        .msg_no_acked = if (s.is_manual) s.told else s.acked.msg,
         .max_msg_no = if (highest.frag > 0) highest.msg else highest.msg -| 1,
         .max_msg_no_nak = if (s.nak_end.frag > 0) s.nak_end.msg else s.nak_end.msg -| 1,
         .last_recv_ms = s.last_heard_ns / ns_per_ms,
@@ -225,9 +286,9 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     var d = std.mem.zeroes(snapshot.DeliverStats);
     const rx = self.rx orelse return d;
     const log = rx.log;
-    const delivered = log.processed_next();
+    const delivered = rx.taken_next();
     const ordered = log.ordered_next();
-    d.first_msg_sqn = delivered;
+    d.first_msg_sqn = log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered;

@@ -89,6 +89,8 @@ pub const Options = struct {
     recordSync: @import("record_agent.zig").Sync = .async,
     /// First sqn of the record that is delivered again.
     replayFrom: u64 = 0,
+    /// Names of things, for who reads the counters file; "": there is none.
+    countersText: []const u8 = "",
     injectDropPpm: u32,
     injectDuplicatePpm: u32,
     injectDelayPpm: u32,

@@ -9,6 +9,7 @@ const cpu = @import("cpu.zig");
 const files = @import("../window/files.zig");
 const disk_file = @import("../order/disk.zig");
 const recorder_file = @import("../order/recorder.zig");
+const restoring = @import("../order/restoring.zig");
 const Recording = @import("../order/recording.zig").Recording;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Waiter = @import("wait.zig").Waiter;
@@ -108,3 +109,15 @@ pub const RecordAgent = struct {
         _ = linux.futex_4arg(&self.recording.recorder.bell.raw, op, bell, limit);
     }
 };
+
+/// `restoring.cut_record` over a folder of this machine.
+pub fn cut_record(
+    gpa: std.mem.Allocator,
+    o: Options,
+    sqn: u64,
+    text: *files.ErrorText,
+) (files.Error || error{ OutOfMemory, Record })!u32 {
+    var disk: disk_file.FolderDisk = try .open(o.directory, o.context, false, text);
+    defer disk.close();
+    return restoring.cut_record(gpa, disk.disk(), o.context, sqn, text);
+}

@@ -71,6 +71,10 @@ pub const RxAgent = struct {
     image: []align(8) u8,
     /// By stream: the number that the program gets next. The consumer's.
     delivered_next: []u64 = &.{},
+    /// The program says by itself what it has processed (`sendAck`). All below `delivered` was then
+    /// handed to it and accepted. The consumer's.
+    is_manual: bool = false,
+    delivered: std.atomic.Value(u64) = .init(0),
     /// Whoever processes runs this agent too (`Threading: inline`).
     is_inline: bool = false,
     data_due_ns: u64 = 0,
@@ -215,7 +219,12 @@ pub const RxAgent = struct {
     }
 
     fn is_ahead(self: *const RxAgent) bool {
-        return self.is_inline and self.log.next() - self.log.processed_next() >= ahead_messages;
+        return self.is_inline and self.log.next() - self.taken_next() >= ahead_messages;
+    }
+
+    /// Everything below needs no handing over any more. Any thread.
+    pub fn taken_next(self: *const RxAgent) u64 {
+        return if (self.is_manual) self.delivered.load(.acquire) else self.log.processed_next();
     }
 
     fn receive(self: *RxAgent, now_ns: u64, fd: i32, most: u32) u32 {

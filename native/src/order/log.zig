@@ -79,6 +79,8 @@ pub const Log = struct {
     read: Position align(64),
     /// A position at or below `processed`, in the oldest segment that was not given back.
     oldest: Position,
+    /// Where `next_done` is: at or above `processed`, not beyond `read`.
+    done: Position,
     retired_head: u32,
     retired_count: u32,
 
@@ -104,6 +106,7 @@ pub const Log = struct {
             .processed_sqn = .init(first_sqn),
             .read = .{ .sqn = first_sqn, .offset = 0, .end = 0 },
             .oldest = .{ .sqn = first_sqn, .offset = 0, .end = 0 },
+            .done = .{ .sqn = first_sqn, .offset = 0, .end = 0 },
             .retired_head = 0,
             .retired_count = 0,
         };
@@ -320,6 +323,20 @@ pub const Log = struct {
         self.processed_sqn.store(sqn, .release);
     }
 
+    /// For a consumer that says later than it reads what was processed, and never rewinds: headers of
+    /// messages below `read_next`, one after the other, from where `processed` has not been told.
+    pub fn next_done(self: *Log) *const RecordHeader {
+        assert(self.done.sqn < self.read.sqn);
+        // What is read and not processed keeps the appender from changing it.
+        if (self.jump.sqn == self.done.sqn) self.done = self.position_of_jump();
+        _ = self.skip_end(&self.done);
+        const header = self.header_at(self.skip_record(&self.done));
+        return if (header.length == record.length_reference)
+            self.header_at(header.msg_no)
+        else
+            header;
+    }
+
     /// The next `fill` begins at the first message that was not processed.
     pub fn rewind(self: *Log) void {
         const sqn = self.processed_sqn.load(.monotonic);
@@ -434,9 +451,13 @@ pub const Log = struct {
     /// here.
     inline fn follow_jump(self: *Log) void {
         if (self.jump.sqn != self.read.sqn) return;
-        const end = (self.jump.offset | (self.pool.chunk_bytes - 1)) + 1;
-        self.read = .{ .sqn = self.jump.sqn, .offset = self.jump.offset, .end = end };
+        self.read = self.position_of_jump();
         self.oldest = self.read;
+    }
+
+    inline fn position_of_jump(self: *const Log) Position {
+        const end = (self.jump.offset | (self.pool.chunk_bytes - 1)) + 1;
+        return .{ .sqn = self.jump.sqn, .offset = self.jump.offset, .end = end };
     }
 
     /// Offset of the next record's header; the read position moves behind it, and memory that is

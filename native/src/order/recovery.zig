@@ -78,6 +78,8 @@ const Scan = struct {
     files: []const []align(8) const u8,
     found: *Found,
     any: bool = false,
+    /// Nothing from here on is looked at.
+    limit_sqn: u64,
     /// Streams for which there is an entry, by id.
     entries: std.ArrayList(?StreamEntry) = .empty,
 
@@ -152,6 +154,7 @@ const Scan = struct {
             f.first_sqn = header.base_sqn;
             f.next_sqn = header.base_sqn;
         }
+        if (f.next_sqn >= self.limit_sqn) return false;
         if (header.base_sqn != f.next_sqn and !mutant.on(.segment_gap_believed)) {
             self.note(place, 0);
             return false;
@@ -165,7 +168,7 @@ const Scan = struct {
             .end_offset = head_bytes,
             .has_references = false,
         };
-        while (segment.end_offset < block_bytes) {
+        while (segment.end_offset < block_bytes and segment.end_sqn < self.limit_sqn) {
             const bytes = try self.read_record(&segment) orelse break;
             segment.end_offset += bytes;
             segment.end_sqn += 1;
@@ -270,11 +273,20 @@ pub fn scan(
     gpa: std.mem.Allocator,
     files: []const []align(8) const u8,
 ) error{OutOfMemory}!Found {
+    return scan_to(gpa, files, std.math.maxInt(u64));
+}
+
+/// The same as if nothing were there from `limit_sqn` on.
+pub fn scan_to(
+    gpa: std.mem.Allocator,
+    files: []const []align(8) const u8,
+    limit_sqn: u64,
+) error{OutOfMemory}!Found {
     var found: Found = .{ .gpa = gpa };
     errdefer found.deinit();
     found.used_blocks = try gpa.alloc(u32, files.len);
     @memset(found.used_blocks, 0);
-    var s: Scan = .{ .gpa = gpa, .files = files, .found = &found };
+    var s: Scan = .{ .gpa = gpa, .files = files, .found = &found, .limit_sqn = limit_sqn };
     defer s.entries.deinit(gpa);
     try s.run();
     assert(found.next_sqn >= found.first_sqn);

@@ -196,3 +196,34 @@ fn is_unused(all: []align(8) const u8) bool {
     }
     return true;
 }
+
+// -------------------------------------------------------------------- cutting on purpose
+
+/// Makes the record of a context that does not run end in front of `sqn`, as if a process had died
+/// there. Files that hold nothing of what stays are set aside; their number. A crash in the middle
+/// leaves a record that the next start cuts at the same place, or has not cut yet.
+pub fn cut_record(
+    gpa: std.mem.Allocator,
+    disk: Disk,
+    context: []const u8,
+    sqn: u64,
+    text: *files.ErrorText,
+) (files.Error || error{ OutOfMemory, Record })!u32 {
+    var old: OldFiles = .{};
+    defer old.deinit(gpa);
+    try old.open(gpa, disk, context, text);
+    if (old.opened.items.len == 0) {
+        text.set("{s} has no record", .{disk.path_text()});
+        return error.Record;
+    }
+    var found = try recovery.scan_to(gpa, old.bytes.items, sqn);
+    defer found.deinit();
+    if (sqn < found.first_sqn or found.next_sqn < sqn) {
+        text.set("the record in {s} has [{d}, {d}): it can't be cut at {d}", .{
+            disk.path_text(), found.first_sqn, found.next_sqn, sqn,
+        });
+        return error.Record;
+    }
+    try repair(&found, &old);
+    return set_aside(disk, &old, found.files_used(), true, text);
+}

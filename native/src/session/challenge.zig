@@ -223,6 +223,8 @@ fn activate(
     s.last_ack_ns = now_ns;
     s.ack_now = true;
     s.phase = .started;
+    s.stuck_at = null;
+    if (is_new) s.told = 0;
     if (is_new) if (shared.log.recorder) |r| r.set_stream(entry_of(s));
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
@@ -254,14 +256,19 @@ fn start_in_place(self: *Receiver, s: *Stream) void {
     if (s.repair.ip != 0) return;
     const slot = self.slots[s.repair.port - 1];
     const consumed = @atomicLoad(u64, &slot.consumed, .acquire);
-    // What the log still has is processed by its own numbers.
-    if (s.slot == null or consumed >= s.tail) {
+    if (s.is_manual) {
+        // Copied: what was taken is not read any more.
+        @atomicStore(u64, &slot.consumed, s.next.msg, .release);
+        const to = durable.limit(s, &self.shared, .{ .msg = s.processed_next() }).msg;
+        @atomicStore(u64, &slot.processed, to, .release);
+    } else if (s.slot == null or consumed >= s.tail) {
+        // What the log still has is processed by its own numbers.
         s.tail = s.next.msg;
         const to = durable.limit(s, &self.shared, s.next).msg;
         @atomicStore(u64, &slot.consumed, to, .release);
     }
+    @atomicStore(u32, &slot.is_manual, @intFromBool(s.is_manual), .monotonic);
     s.slot = slot;
-    s.stuck_at = null;
     s.claimed = s.next.msg;
     @atomicStore(u64, &slot.claimed, s.next.msg, .release);
     @atomicStore(u64, &slot.connection, s.connection, .release);
@@ -294,7 +301,7 @@ fn settle_position(
 pub fn add_stream(self: *Receiver, key: Key, channel: *const Channel) ?*Stream {
     if (self.count == self.streams.len) return null;
     const s = &self.streams[self.count];
-    s.* = .{ .id = self.count, .key = key, .channel = channel };
+    s.* = .{ .id = self.count, .key = key, .channel = channel, .is_manual = self.o.is_manual };
     if (channel.group_key) |*k| s.sealing = sealing_key(self, k, key);
     self.count += 1;
     return s;
@@ -353,12 +360,11 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
 pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
     const s = self.find(p.key);
     const has = s != null and s.?.has_position;
-    const in_place = has and s.?.slot != null;
-    // Read in place, what is not processed yet may not be given back; a sender without numbers has
-    // nothing to give back, and may not begin with one that was taken under its old window.
-    const unprocessed = in_place and (!p.asks_first or mutant.on(.first_processed));
+    // What is not processed yet may not be given back; a sender without numbers has nothing to give
+    // back, and may not begin with one that was taken under its old window.
+    const unprocessed = has and s.?.is_mandatory() and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
-        .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
+        durable.limit(s.?, &self.shared, .{ .msg = @min(s.?.next.msg, s.?.processed_next()) })
     else if (!has)
         .{ .msg = 0 }
     else if (p.asks_first) s.?.next else durable.limit(s.?, &self.shared, s.?.next);
@@ -370,7 +376,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
     );
     const h: *frame.Header = @ptrCast(image.ptr);
-    h.connection_flags.flags.mandatory = p.repair.ip == 0;
+    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual;
     body.* = .{
         .receiver_token = p.token,
         .instance = self.instance,

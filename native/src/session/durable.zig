@@ -50,11 +50,11 @@ pub fn step(self: *Receiver) bool {
 fn release(self: *Receiver, s: *Stream, to: u64) void {
     s.forced = to;
     s.forcing = to;
-    if (s.slot) |slot| {
+    if (s.slot) |slot| if (!s.is_manual) {
         const consumed = @atomicLoad(u64, &slot.consumed, .monotonic);
         const done = @min(to, s.tail);
         if (done > consumed) @atomicStore(u64, &slot.consumed, done, .release);
-    }
+    };
     if (s.phase != .started) return;
     s.ack_now = true;
     self.dirty = true;

@@ -27,6 +27,11 @@ pub const Notices = struct {
         self.push(.log, @backingInt(key), level, a);
     }
 
+    /// The number of a role (guide 9.9.6).
+    pub fn role(self: *Notices, role_number: u32, a: Args) void {
+        self.push(.role, role_number, .imp, a);
+    }
+
     /// What may be missed goes no further than this, so that a loss always finds room.
     const ordinary_max = limits.notices_max / 4 * 3;
 

@@ -11,6 +11,7 @@ const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");
 const limits = @import("limits.zig");
 const assert = @import("../assert.zig").assert;
+const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
 const Bucket = @import("../repair/retransmit_handler.zig").Bucket;
 
@@ -48,6 +49,9 @@ pub const Peer = struct {
     instance: u64 = 0,
     session_token: u64 = 0,
     acked: Position = .{ .msg = 0 },
+    /// What its log has, which moves the window: never below `acked`, and more than that where it
+    /// acknowledges what was processed.
+    taken: Position = .{ .msg = 0 },
     highest: u64 = 0,
     confirmed_ns: u64 = 0,
     /// While it is confirming, it holds the window until then.
@@ -67,6 +71,12 @@ pub const Peer = struct {
     name_len: u16 = 0,
     name: [64]u8 = @splat(0),
     candidate: Candidate = .{},
+
+    /// Nothing that was said before counts.
+    pub fn begin_at(self: *Peer, at: Position) void {
+        self.acked = at;
+        self.taken = at;
+    }
 
     pub fn name_slice(self: *const Peer) []const u8 {
         return self.name[0..self.name_len];
@@ -179,14 +189,24 @@ pub const Peers = struct {
         connection_first: u64,
     };
 
-    /// The lowest position of those who hold, or null when nobody does.
+    /// The lowest acknowledged position of those who hold, or null when nobody does.
     pub fn lowest(self: *Peers, hold: Hold) ?Position {
+        return self.lowest_of(hold, "acked");
+    }
+
+    /// The same of what they have taken.
+    pub fn lowest_taken(self: *Peers, hold: Hold) ?Position {
+        if (mutant.on(.manual_holds_window)) return self.lowest(hold);
+        return self.lowest_of(hold, "taken");
+    }
+
+    fn lowest_of(self: *Peers, hold: Hold, comptime cursor: []const u8) ?Position {
         var low: ?Position = null;
         for (self.slice()) |*p| {
             const at: Position = switch (p.state) {
-                .connected => p.acked,
+                .connected => @field(p, cursor),
                 .confirming => if (hold.now_ns < p.hold_until_ns)
-                    p.acked
+                    @field(p, cursor)
                 else
                     continue,
                 .known => if (p.configured and hold.now_ns < hold.configured_until_ns)

@@ -40,6 +40,8 @@ pub const Options = struct {
     name: []const u8,
     channels: []const Channel,
     is_total_order: bool = true,
+    /// The program says what it has processed (`sendAck`).
+    is_manual: bool = false,
     seed: u64,
     /// Largest datagram that this receiver builds.
     datagram_bytes: u32 = 1472,
@@ -200,12 +202,18 @@ pub const Receiver = struct {
                 self.revive(now_ns, s);
                 if (s.ack_now) self.dirty = true;
                 self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
+                if (s.is_manual) self.look_soon(now_ns);
             },
             .heartbeat => self.on_heartbeat(now_ns, from, s, h),
             .fill => self.on_fill(now_ns, s, h),
             .rst => self.on_rst(now_ns, s, h),
             else => unreachable,
         }
+    }
+
+    /// The program may acknowledge soon what was just taken.
+    pub fn look_soon(self: *Receiver, now_ns: u64) void {
+        self.deadline_ns = @min(self.deadline_ns, now_ns + limits.processed_look_ns);
     }
 
     pub fn find(self: *Receiver, key: Key) ?*Stream {
@@ -246,6 +254,8 @@ pub const Receiver = struct {
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
         durable.begin(s);
+        // Nothing of it counts as processed before the program has said so again.
+        s.tail = next_msg;
         return true;
     }
 
@@ -373,6 +383,8 @@ pub const Receiver = struct {
                     return;
                 }
                 s.last_rst_ns = now_ns;
+                const is_slow = r.reason == @backingInt(frame.RstReason.disconnected);
+                if (is_slow and s.is_manual and s.rests(now_ns)) return;
                 challenge.challenge_again(self, now_ns, s);
             },
         }
@@ -417,6 +429,7 @@ pub const Receiver = struct {
             if (s.phase != .started) continue;
             const ack_due = s.last_ack_ns + s.channel.ack_interval_ns;
             if (now_ns >= ack_due or room_is_back) s.ack_now = true;
+            if (s.is_manual) deadline = @min(deadline, tick_processed(now_ns, s));
             if (s.ack_now or s.detector.due_ns <= now_ns) self.dirty = true;
             deadline = @min(deadline, s.last_heard_ns + s.channel.heartbeat_timeout_ns);
             deadline = @min(deadline, @max(ack_due, now_ns + 1));
@@ -426,6 +439,14 @@ pub const Receiver = struct {
         self.was_withheld = self.any_withheld();
         if (self.was_withheld) deadline = @min(deadline, now_ns + ns_per_ms);
         self.deadline_ns = deadline;
+    }
+
+    /// What the program has processed is told within a moment. When to look again.
+    fn tick_processed(now_ns: u64, s: *Stream) u64 {
+        const at = s.processed_position().msg;
+        if (at > s.told and now_ns >= s.last_ack_ns + limits.processed_look_ns) s.ack_now = true;
+        const is_done = at == s.told and s.processed_next() == s.next.msg;
+        return if (is_done) std.math.maxInt(u64) else now_ns + limits.processed_look_ns;
     }
 
     fn any_withheld(self: *Receiver) bool {
@@ -539,11 +560,16 @@ pub const Receiver = struct {
     }
 
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
-        const at = s.ack_position(&self.shared);
+        const taken = s.ack_position(&self.shared);
+        const at: Position = if (s.is_manual)
+            durable.limit(s, &self.shared, s.processed_position())
+        else
+            taken;
         s.ack_now = false;
         s.since_ack_datagrams = 0;
         s.last_ack_ns = now_ns;
-        s.acked = at;
+        s.acked = taken;
+        s.told = at.msg;
         s.counters.acks_sent += 1;
         const withheld = s.no_memory or s.withheld(&self.shared);
         if (withheld) self.was_withheld = true;
@@ -555,11 +581,11 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.slot != null;
+        h.connection_flags.flags.mandatory = s.is_mandatory();
         body.* = .{
             .session_token = s.session_token,
-            .highest = s.announced.msg,
-            .frag = at.frag,
+            .highest = if (s.is_manual) taken.msg else s.announced.msg,
+            .frag = taken.frag,
             .receiver = self.o.id,
             .no_memory = @intFromBool(withheld),
         };

@@ -211,7 +211,7 @@ pub const Sender = struct {
         self.syn_due_ns = now_ns;
         self.syn_step_ns = limits.syn_first_ns;
         self.set_phase(.started, now_ns);
-        for (self.peers.slice()) |*p| p.acked = .{ .msg = first };
+        for (self.peers.slice()) |*p| p.begin_at(.{ .msg = first });
     }
 
     fn set_phase(self: *Sender, phase: Phase, now_ns: u64) void {
@@ -300,29 +300,34 @@ pub const Sender = struct {
 
     pub fn advance_acked(self: *Sender, now_ns: u64) void {
         var low = self.peers.lowest(self.hold(now_ns)) orelse return;
+        const taken = Position.max(low, self.peers.lowest_taken(self.hold(now_ns)).?);
         if (mutant.on(.release_by_fastest)) {
             for (self.peers.slice()) |*p| {
                 if (p.state == .connected) low = Position.max(low, p.acked);
             }
         }
         while (self.inflight_count > 0) {
-            if (low.less(self.inflight[self.inflight_first])) break;
+            if (taken.less(self.inflight[self.inflight_first])) break;
             self.inflight_first = (self.inflight_first + 1) % @as(u32, @intCast(self.inflight.len));
             self.inflight_count -= 1;
         }
         if (self.peers.connected == 0) return;
-        if (low.msg > self.window.acked() and low.msg <= self.window.written()) {
+        const acked = self.window.acked();
+        if (low.msg > acked and low.msg <= self.window.written()) {
             self.window.set_acked(low.msg);
-            // Who has it need not be told of it: the numbers that SYN tells stay in order.
-            self.announced = Position.max(self.announced, low);
-            // A restarted sender may hear of numbers that it has not sent in this life.
-            if (self.sent.msg < low.msg) {
-                self.sent = low;
-                self.window.set_sent(low.msg, low.frag);
-            }
             self.progress += 1;
         }
+        if (taken.msg > acked and taken.msg <= self.window.written()) self.skip_to(taken);
         self.reclaim_cache(now_ns);
+    }
+
+    /// A restarted sender may hear of numbers that it has not sent in this life.
+    fn skip_to(self: *Sender, taken: Position) void {
+        // Who has it need not be told of it: the numbers that SYN tells stay in order.
+        self.announced = Position.max(self.announced, taken);
+        if (self.sent.msg >= taken.msg) return;
+        self.sent = taken;
+        self.window.set_sent(taken.msg, taken.frag);
     }
 
     /// Frees acknowledged messages beyond the cache, and of the cache what room calls for.
@@ -365,6 +370,7 @@ pub const Sender = struct {
         assert(p.state == .connected and p.shared);
         if (consumed <= p.acked.msg or consumed > self.window.written()) return false;
         p.acked = .{ .msg = consumed };
+        p.taken = Position.max(p.taken, p.acked);
         p.last_progress_ns = now_ns;
         return true;
     }
@@ -449,7 +455,7 @@ pub const Sender = struct {
                 self.tell_silent(now_ns, p);
                 self.disconnect(now_ns, p);
             } else if (self.o.slow_disconnect and self.stuck_since_ns != 0 and
-                p.acked.less(self.announced) and
+                self.holds_up(p) and
                 now_ns >= self.slow_since_ns(p) + self.o.ack_timeout_ns)
             {
                 self.notices.log(.slow_receiver_disconnected, .warn, .{
@@ -491,8 +497,17 @@ pub const Sender = struct {
     }
 
     fn is_stuck(self: *const Sender) bool {
-        return self.credit() == 0 or self.pool.free_count() == 0 or
-            self.used_nodes() == self.window.capacity;
+        return self.credit() == 0 or self.is_full();
+    }
+
+    fn is_full(self: *const Sender) bool {
+        return self.pool.free_count() == 0 or self.used_nodes() == self.window.capacity;
+    }
+
+    /// It lacks what others wait for it to take, or to process where memory is full.
+    fn holds_up(self: *const Sender, p: *const Peer) bool {
+        if (self.credit() == 0 and p.taken.less(self.announced)) return true;
+        return self.is_full() and p.acked.less(self.announced);
     }
 
     fn tick_handshake(self: *Sender, now_ns: u64) void {

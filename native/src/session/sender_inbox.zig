@@ -127,7 +127,7 @@ fn agree(
     if (p.state != .connected) {
         p.mandatory = h.flags().mandatory;
         p.shared = from.ip == 0;
-        p.acked = Position.min(.{ .msg = start.msg }, self.announced);
+        p.begin_at(Position.min(.{ .msg = start.msg }, self.announced));
         self.peers.confirm(p, now_ns);
         self.look_at_network();
     }
@@ -242,8 +242,12 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     };
     if (a.no_memory == 1 and is_disconnected(self, a.receiver, a.session_token)) return;
     const p = session_peer(self, now_ns, from, h, a.receiver, a.session_token) orelse return;
-    const at: Position = .{ .msg = h.number, .frag = a.frag };
-    if (!plausible(self, at) and !mutant.on(.ack_beyond_written)) {
+    const position: Position = .{ .msg = h.number, .frag = a.frag };
+    const is_processed = h.flags().mandatory and from.ip != 0;
+    const at: Position = if (is_processed) .{ .msg = h.number } else position;
+    const taken = taken_of(self, from, h, a, at);
+    const is_plausible = plausible(self, at) and plausible(self, taken);
+    if (!is_plausible and !mutant.on(.ack_beyond_written)) {
         self.counters.out_of_range += 1;
         return;
     }
@@ -254,12 +258,28 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     p.mandatory = h.flags().mandatory;
     p.address = from;
     const was_connected = p.state == .connected;
-    if (!was_connected) connect(self, now_ns, p, at);
-    if (p.acked.less(at) or !was_connected) {
+    if (!was_connected) connect(self, now_ns, p, at, taken);
+    if (p.acked.less(at) or p.taken.less(taken) or !was_connected) {
         p.last_progress_ns = now_ns;
-        if (p.acked.less(at)) p.acked = at;
+        p.acked = Position.max(p.acked, at);
+        p.taken = Position.max(p.taken, taken);
         self.advance_acked(now_ns);
     }
+}
+
+/// What the receiver's log has. Who acknowledges what was processed tells it besides; who reads in
+/// place has what was written.
+fn taken_of(
+    self: *const Sender,
+    from: Address,
+    h: *const frame.Header,
+    a: *const frame.Ack,
+    at: Position,
+) Position {
+    if (!h.flags().mandatory) return at;
+    const highest: Position = .{ .msg = a.highest, .frag = a.frag };
+    if (from.ip != 0) return Position.max(at, highest);
+    return Position.max(at, .{ .msg = @min(a.highest, self.window.written()) });
 }
 
 /// The highest that anybody can have is what was ever written; a fragment must be one of its
@@ -272,10 +292,11 @@ fn plausible(self: *const Sender, at: Position) bool {
     return at.frag < self.o.sizes.fragments(self.window.node(at.msg).length);
 }
 
-fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position) void {
+fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position, taken: Position) void {
     const alone = self.peers.connected == 0;
     self.peers.set_state(p, .connected);
-    p.acked = at;
+    p.begin_at(at);
+    p.taken = taken;
     p.last_progress_ns = now_ns;
     self.progress += 1;
     self.notices.log(.session_agreed_tx, .info, .{
@@ -284,7 +305,7 @@ fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position) void {
         .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
     });
     self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
-    const back = Position.max(at, .{ .msg = self.window.acked() });
+    const back = Position.max(taken, .{ .msg = self.window.acked() });
     if (alone and back.less(self.sent)) {
         // Nobody listened so far: what was sent into the void goes again as new data, in window's
         // pace.

@@ -47,6 +47,12 @@ pub const ShmPeer = struct {
         return @atomicLoad(u64, &self.slot.consumed, .acquire);
     }
 
+    /// What counts as acknowledged.
+    fn acknowledged(self: *const ShmPeer) u64 {
+        if (@atomicLoad(u32, &self.slot.is_manual, .monotonic) == 0) return self.consumed();
+        return @atomicLoad(u64, &self.slot.processed, .acquire);
+    }
+
     /// False: the receiver can't have taken so much.
     fn pin(self: *ShmPeer, no: u64, span: ChunkPool.Span, chunks_max: u32) bool {
         if (self.pins_count == self.pins.len) return false;
@@ -255,7 +261,7 @@ pub const ShmPeers = struct {
             const peer = sender.peers.find(id) orelse continue;
             if (peer.state != .connected or !peer.address.eql(address_of(@intCast(i)))) continue;
             if (@atomicLoad(u64, &p.slot.connection, .acquire) != sender.o.connection) continue;
-            if (sender.on_consumed(now_ns, peer, p.consumed())) moved = true;
+            if (sender.on_consumed(now_ns, peer, p.acknowledged())) moved = true;
         }
         if (moved) sender.advance_acked(now_ns);
     }

@@ -10,6 +10,7 @@ const base_limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const cut = @import("../testing/cut.zig");
 const mutant = @import("../testing/mutant.zig");
+const durable = @import("durable.zig");
 const barrier = @import("../agent/barrier.zig");
 const frame = @import("../wire/frame.zig");
 const layout = @import("../window/node.zig");
@@ -142,6 +143,7 @@ pub const ShmSource = struct {
     fn take(self: *ShmSource, now_ns: u64, r: *Receiver) u32 {
         const w = &self.window.?;
         const s = self.started(r) orelse return 0;
+        if (s.is_manual) self.tell_processed(r, s);
         if (self.tail != s.next.msg and !self.begin_at_next(s)) return 0;
         const before = s.next.msg;
         var n: u32 = 0;
@@ -163,6 +165,13 @@ pub const ShmSource = struct {
         s.announced = frame.Position.max(s.announced, s.next);
         r.shared.log.publish();
         return n;
+    }
+
+    /// What the program has acknowledged, for a sender that frees by it.
+    fn tell_processed(self: *ShmSource, r: *const Receiver, s: *const Stream) void {
+        const at = durable.limit(s, &r.shared, .{ .msg = s.processed_next() }).msg;
+        if (self.slot.processed == at) return;
+        @atomicStore(u64, &self.slot.processed, at, .release);
     }
 
     /// A sender that begins anew below this position: what it has written up to here is not taken,
@@ -190,7 +199,7 @@ pub const ShmSource = struct {
         const in_bounds = offset >= base_limits.message_header_bytes and
             offset <= w.arena_bytes and node.length <= w.arena_bytes - offset and
             node.length <= base_limits.message_bytes_max;
-        const is_copied = r.shared.log.recorder != null;
+        const is_copied = copies(r, s);
         const fits = !is_copied or node.length <= r.shared.log.payload_bytes_max();
         if (node.flags & layout.flag_lost != 0 or !in_bounds or !fits) {
             s.lose(&r.shared, no + 1);
@@ -218,14 +227,21 @@ pub const ShmSource = struct {
         s.next = .{ .msg = no + 1 };
         s.tail = no + 1;
         self.tail = no + 1;
-        const is_done = is_copied and !r.shared.waits_for_disk;
+        if (s.is_manual) r.look_soon(now_ns);
+        const is_done = is_copied and (s.is_manual or !r.shared.waits_for_disk);
         if (is_done or mutant.on(.ack_taken)) {
             @atomicStore(u64, &self.slot.consumed, no + 1, .release);
         }
         return true;
     }
 
-    /// What is recorded is copied; else the order gets a reference. False: there is no room.
+    /// What is recorded is copied, and what the program acknowledges when it likes: its sender's
+    /// memory is not held for that. Else the order gets a reference.
+    fn copies(r: *const Receiver, s: *const Stream) bool {
+        return r.shared.log.recorder != null or s.is_manual;
+    }
+
+    /// False: there is no room.
     fn append(w: *const Window, r: *Receiver, s: *const Stream, node: *const layout.Node) bool {
         const meta: record.Meta = .{
             .stream = s.id,
@@ -234,7 +250,7 @@ pub const ShmSource = struct {
             .msg_arg = node.msg_arg,
             .tx_arg = s.tx_arg,
         };
-        if (r.shared.log.recorder != null) {
+        if (copies(r, s)) {
             const offset = @as(u64, node.offset8) * base_limits.payload_alignment;
             const payload = w.arena[offset..][0..node.length];
             _ = r.shared.log.append(meta, payload) catch return false;
@@ -251,9 +267,11 @@ pub const ShmSource = struct {
     /// Numbers jumped ahead. What was taken before is processed first: a claim is one range.
     fn begin_at_next(self: *ShmSource, s: *Stream) bool {
         const next = s.next.msg;
-        if (@atomicLoad(u64, &self.slot.consumed, .acquire) < s.tail) return false;
+        if (!s.is_manual) {
+            if (@atomicLoad(u64, &self.slot.consumed, .acquire) < s.tail) return false;
+            s.tail = next;
+        }
         @atomicStore(u64, &self.slot.consumed, next, .release);
-        s.tail = next;
         self.tail = next;
         return true;
     }
@@ -272,7 +290,7 @@ pub const ShmSource = struct {
     /// as much waits to be processed as may, or what comes next is gone.
     fn claim(self: *ShmSource, now_ns: u64, r: *Receiver, s: *Stream) bool {
         const next = s.next.msg;
-        const processed = s.processed_next();
+        const processed = s.released_next();
         const to = @min(next + base_limits.shm_claim_step, processed + base_limits.shm_claim_max);
         if (to <= next) return false;
         if (!mutant.on(.claim_late)) @atomicStore(u64, &self.slot.claimed, to, .seq_cst);
@@ -317,6 +335,7 @@ pub const ShmSource = struct {
     fn must_wait(self: *const ShmSource, w: *const Window, s: *const Stream) bool {
         assert(s.slot.? == self.slot);
         const next = s.next.msg;
+        if (s.is_manual) return false;
         if (self.tail != next) return @atomicLoad(u64, &self.slot.consumed, .acquire) < s.tail;
         const processed = s.processed_next();
         if (processed == next) return false;

@@ -120,6 +120,12 @@ pub const Stream = struct {
     connection: u64 = 0,
     has_position: bool = false,
     next: Position = .{ .msg = 0 },
+    /// What the program has processed is told (`sendAck`), and acknowledged instead of what the log
+    /// has. All below `processed` is; its writer is the thread that processes.
+    is_manual: bool = false,
+    processed: u64 = 0,
+    /// What was acknowledged as processed.
+    told: u64 = 0,
     /// What the sender had announced when the session was agreed: numbers are judged from there.
     confirmed: u64 = 0,
     /// Everything below was sent, as far as this receiver knows.
@@ -130,11 +136,12 @@ pub const Stream = struct {
     forcing: u64 = 0,
     /// Read in place: where this context says what it has processed. Null: datagrams come.
     slot: ?*layout.Slot = null,
-    /// Read in place: one past the last number that the log has, and past the last that is claimed.
+    /// One past the last number that the log has; read in place: and past the last that is claimed.
     tail: u64 = 0,
     claimed: u64 = 0,
-    /// Read in place: what was processed when the session turned out to be over.
+    /// What was processed when the session turned out to be over.
     stuck_at: ?u64 = null,
+    rest_until_ns: u64 = 0,
     nak_end: Position = .{ .msg = 0 },
     session_token: u64 = 0,
     stream_token: u64 = 0,
@@ -351,6 +358,7 @@ pub const Stream = struct {
             };
             self.counters.messages += 1;
             self.next = .{ .msg = msg + 1 };
+            self.tail = msg + 1;
         }
         assert(!it.broken);
         self.moved(shared);
@@ -431,6 +439,7 @@ pub const Stream = struct {
         self.extent = null;
         self.counters.messages += 1;
         self.next = .{ .msg = h.number + 1 };
+        self.tail = h.number + 1;
         self.moved(shared);
         return true;
     }
@@ -539,28 +548,56 @@ pub const Stream = struct {
     /// for more.
     pub fn ack_position(self: *Stream, shared: *Shared) Position {
         if (mutant.on(.ack_highest)) return self.announced;
-        if (self.slot != null) {
-            // The sender's memory is read until a message was processed.
-            return Position.min(.{ .msg = self.processed_next() }, self.announced);
-        }
+        // The sender's memory is read until a message was processed.
+        if (self.slot != null and !self.is_manual) return self.processed_position();
         const have = Position.min(durable.limit(self, shared, self.next), self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
     }
 
-    /// Read in place: everything below was processed, or is not there to be processed.
+    /// The sender counts on what was processed, not on what the log has.
+    pub fn is_mandatory(self: *const Stream) bool {
+        return self.slot != null or self.is_manual;
+    }
+
+    /// What a mandatory acker acknowledges.
+    pub fn processed_position(self: *const Stream) Position {
+        return Position.min(.{ .msg = self.processed_next() }, self.announced);
+    }
+
+    /// Everything below was processed, or is not there to be processed.
     pub fn processed_next(self: *const Stream) u64 {
-        const consumed = @atomicLoad(u64, &self.slot.?.consumed, .acquire);
+        const at = if (self.is_manual) &self.processed else &self.slot.?.consumed;
+        const consumed = @atomicLoad(u64, at, .acquire);
+        if (mutant.on(.manual_ack_logged) and self.is_manual) return self.next.msg;
         return if (consumed >= self.tail) self.next.msg else consumed;
     }
 
-    /// Read in place: as long as the program processes nothing of what waits for it, this receiver
-    /// does not come back to hold everybody up once more.
+    /// Read in place: everything below needs the sender's memory no longer.
+    pub fn released_next(self: *const Stream) u64 {
+        return if (self.is_manual) self.next.msg else self.processed_next();
+    }
+
+    /// As long as the program processes nothing of what waits for it, this receiver does not come
+    /// back to hold everybody up once more.
     pub fn is_stuck(self: *Stream) bool {
         const slot = self.slot orelse return false;
+        if (self.is_manual) return false;
         const consumed = @atomicLoad(u64, &slot.consumed, .acquire);
         if (self.stuck_at == null) self.stuck_at = consumed;
         return consumed < self.tail and consumed == self.stuck_at.?;
+    }
+
+    /// The same where the program acknowledges: it may need more before it does, so the rest ends.
+    pub fn rests(self: *Stream, now_ns: u64) bool {
+        const at = self.processed_next();
+        if (at == self.next.msg) return false;
+        const stuck_at = self.stuck_at orelse {
+            self.stuck_at = at;
+            self.rest_until_ns = now_ns + limits.processed_rest_ns;
+            return true;
+        };
+        return at == stuck_at and now_ns < self.rest_until_ns;
     }
 
     /// Near the end of the memory nothing more is acknowledged, so that the sender pauses before

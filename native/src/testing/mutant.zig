@@ -122,6 +122,10 @@ pub const Mutant = enum {
     tag_kept,
     /// Who reads in place takes what was numbered while the send flag was off.
     flag_ignored_in_place,
+    /// Where the program acknowledges, what the log has counts as processed.
+    manual_ack_logged,
+    /// The window waits for what was processed, not for what was taken.
+    manual_holds_window,
     /// A disk that refuses to force data does not end the recording.
     failure_ignored,
     /// A force that is under way counts as over.

@@ -124,7 +124,8 @@ pub const Record = struct {
     pub fn note_end(self: *Record, node: *ReceiverNode, end: End) void {
         const r = &self.recording.recorder;
         self.end = end;
-        self.ordered = node.log.ordered_next();
+        // A life that ends while it replays has the rest of it still.
+        self.ordered = @max(node.log.ordered_next(), self.recording.found.next_sqn);
         self.promised = r.forced_sqn;
         self.stopped = !r.is_recording;
         if (self.stopped) self.promised = @min(self.ordered, r.stopped_sqn.raw);

@@ -580,7 +580,7 @@ pub const SenderNode = struct {
             const sender = w.sender orelse return false;
             if (w.window.acked() != w.window.written()) return false;
             if (in_place.has_pins(w)) return false;
-            const low = lowest(w, sender, local_ns) orelse continue;
+            const low = sender.peers.lowest(hold_of(w, sender, local_ns)) orelse continue;
             if (low.msg < w.window.acked()) return false;
         }
         return true;
@@ -589,11 +589,15 @@ pub const SenderNode = struct {
 
 /// The lowest position of those who hold the window.
 pub fn lowest(w: *const Window, sender: *Sender, local_ns: u64) ?Position {
-    return sender.peers.lowest(.{
+    return sender.peers.lowest_taken(hold_of(w, sender, local_ns));
+}
+
+fn hold_of(w: *const Window, sender: *const Sender, local_ns: u64) peers_file.Peers.Hold {
+    return .{
         .now_ns = local_ns,
         .configured_until_ns = sender.started_ns + sender.o.ack_timeout_ns,
         .connection_first = w.window.connection_first(),
-    });
+    };
 }
 
 pub fn sender_ip(index: u8) u32 {

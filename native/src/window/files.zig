@@ -431,6 +431,18 @@ pub fn is_owned(fd: i32) bool {
     return linux.errno(result) == .SUCCESS and range.type != linux.F.UNLCK;
 }
 
+/// The same of a file by its path; false: there is none that this user may read.
+pub fn is_owned_path(path: []const u8) bool {
+    var buffer: [path_bytes_max + limits.file_name_bytes_max + 1]u8 = undefined;
+    const path_z = std.fmt.bufPrintSentinel(&buffer, "{s}", .{path}, 0) catch return false;
+    const flags: linux.O = .{ .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
+    const result = linux.openat(linux.AT.FDCWD, path_z, flags, 0);
+    if (linux.errno(result) != .SUCCESS) return false;
+    const fd: i32 = @intCast(result);
+    defer _ = linux.close(fd);
+    return is_owned(fd);
+}
+
 /// Free bytes of the file system that `fd` lies on.
 fn available_bytes(fd: i32) u64 {
     // struct statfs: type, block size, blocks, free, available to us, ...

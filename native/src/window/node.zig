@@ -98,6 +98,7 @@ pub const FileKind = enum(u32) {
     block_1 = 3,
     block_2 = 4,
     receiver = 5,
+    counters = 6,
 };
 
 pub const file_magic: u64 = 0x314d_4853_204d_4352; // "RCM SHM1"
@@ -216,7 +217,11 @@ pub const Slot = extern struct {
     claimed: u64 align(64),
     /// Connection that `consumed` counts in; 0: none agreed. Writer: the receive agent.
     connection: u64,
-    pad_2: [48]u8,
+    /// Everything below was acknowledged by the program, where `is_manual` is 1; `consumed` then says
+    /// what was copied. Writer: the receive agent.
+    processed: u64,
+    is_manual: u32,
+    pad_2: [36]u8,
     /// Context that sends, and its transport; 0: not in use. Writer: start.
     source: u32 align(64),
     transport: u32,

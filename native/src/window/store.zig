@@ -543,7 +543,7 @@ const Opener = struct {
                 .allocator, .window => "",
                 .block_1 => "block_1",
                 .block_2 => "block_2",
-                .receiver => unreachable,
+                .receiver, .counters => unreachable,
             };
             break :blk writer.print("{s}{s}_{s}_{d}_sendingwindow{s}", .{
                 prefix, context, window.topic, window.partition, end,
@@ -574,7 +574,7 @@ fn body_bytes_of(kind: FileKind, arena_bytes: u64) u64 {
         // A chunk of slack: a message of exactly the arena's size fits, with its header.
         .allocator => arena_bytes + limits.chunk_bytes_for(arena_bytes),
         .window => @sizeOf(layout.FrameRing),
-        .receiver => unreachable, // `receiver_file.zig`'s.
+        .receiver, .counters => unreachable, // `receiver_file.zig`'s.
         .block_1, .block_2 => @as(u64, limits.node_count_for(arena_bytes)) / 2 * limits.node_bytes,
     };
 }

@@ -1,0 +1,363 @@
+//! How bytes of a log go from one member to another: answers to JOIN, STREAM_ASK and SQN_NAK, and
+//! PULL with FILL. Functions over a `Member(Host)`.
+//!
+//! Whoever lacks entries pulls them: it says from where on, and how many bytes may be under way;
+//! the other sends pieces of its log up to there and goes on when more is allowed. What is lost on
+//! the way ends the request, and a new one begins where the log ends then. So the reader sets the
+//! pace, a burst never exceeds its socket's buffer, and the server keeps no more than a place.
+
+const std = @import("std");
+const assert = @import("../assert.zig").assert;
+const frame = @import("../wire/frame.zig");
+const wire = @import("../wire/tier_frame.zig");
+const epochs = @import("epoch.zig");
+const limits = @import("limits.zig");
+const election = @import("election.zig");
+const follower = @import("follower.zig");
+const leader = @import("leader.zig");
+const member = @import("member.zig");
+const number = @import("../session/notices.zig").number;
+const Entry = @import("entry.zig").Entry;
+
+const Peer = member.Peer;
+const Send = member.Send;
+
+/// Where a member is served, if it pulls.
+pub const Serving = struct {
+    is_on: bool = false,
+    request: u32 = 0,
+    sqn: u64 = 0,
+    offset: u32 = 0,
+    sent_bytes: u64 = 0,
+    allowed_bytes: u64 = 0,
+};
+
+/// What is pulled, from whom.
+pub const Pulling = struct {
+    is_on: bool = false,
+    is_asked: bool = false,
+    from: u16 = 0,
+    request: u32 = 0,
+    /// Bytes of FILL datagrams that came for this request, and up to which it allowed them.
+    got_bytes: u64 = 0,
+    allowed_bytes: u64 = 0,
+    offset: u32 = 0,
+    due_ns: u64 = std.math.maxInt(u64),
+    moved_ns: u64 = 0,
+    /// An entry whose stream is not known here.
+    unknown: Entry = std.mem.zeroes(Entry),
+
+    /// What the log lacks is pulled from `from`, until `end`.
+    pub fn want(self: *Pulling, now_ns: u64, from: u16) void {
+        if (self.is_on and self.from == from) return;
+        self.* = .{ .is_on = true, .from = from, .request = self.request };
+        self.again(now_ns);
+    }
+
+    /// A request that begins where the log ends.
+    fn again(self: *Pulling, now_ns: u64) void {
+        self.request +%= 1;
+        self.got_bytes = 0;
+        self.allowed_bytes = limits.pull_window_bytes;
+        self.is_asked = false;
+        self.moved_ns = now_ns;
+        self.due_ns = now_ns;
+    }
+
+    pub fn end(self: *Pulling) void {
+        self.is_on = false;
+        self.due_ns = std.math.maxInt(u64);
+    }
+
+    pub fn poll_send(self: *Pulling, m: anytype, now_ns: u64, image: []align(8) u8) ?Send {
+        if (!self.is_on or now_ns < self.due_ns) return null;
+        // Nothing came for so long: something was lost.
+        const is_late = now_ns -| self.moved_ns >= limits.pull_retry_ns;
+        if (self.is_asked and is_late) self.again(now_ns);
+        self.is_asked = true;
+        self.due_ns = now_ns + limits.pull_retry_ns;
+        const b = wire.begin(wire.Pull, .pull, image, m.speaker(), m.host.next());
+        const e = if (m.phase == .following) m.leader_epoch else m.epoch;
+        b.said = .{ .epoch = e, .to = self.from };
+        b.offset = self.offset;
+        b.request = self.request;
+        b.allowed_bytes = self.allowed_bytes;
+        m.counters.pulls_sent += 1;
+        const bytes = wire.finish(image, frame.header_bytes + @sizeOf(wire.Pull));
+        return m.send_to(self.from, bytes);
+    }
+};
+
+// -------------------------------------------------------------------- questions
+
+pub fn on_join(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
+    const b = wire.body(wire.Join, h);
+    const is_leading = m.phase == .leading and now_ns < m.lease_until_ns;
+    // A log is taken over by a candidate whose epoch was promised.
+    const is_source = b.said.to == m.o.id and epochs.eql(b.said.epoch, m.durable.promised) and
+        (m.phase == .following or m.phase == .idle);
+    if (!is_leading and !is_source) return;
+    if (is_leading and b.said.epoch.number > m.epoch.number) return;
+    _ = election.check_configuration(m, p, b.config_hash);
+    p.join_nonce = h.connection();
+    p.era_from = b.era_from;
+    p.due.join_reply = true;
+    m.has_dues = true;
+    if (!is_leading or b.config_hash != m.o.config_hash) return;
+    if (m.place_of(p.id) == null) {
+        m.has_observers = true;
+        return;
+    }
+    if (p.answered_nonce == p.join_nonce) return;
+    p.answered_nonce = p.join_nonce;
+    p.joined_nonce = p.join_nonce;
+    p.is_intact = false;
+    p.acked = 0;
+    p.acked_ns = now_ns;
+    if (h.number < m.host.next()) m.notices.event(.receiver_late_join, .{
+        .name = m.o.members[m.place_of(p.id).?].name,
+        .args = .{ number(h.number), number(m.host.next() - 1), 0, 0 },
+    });
+}
+
+pub fn on_pull(m: anytype, p: *Peer, h: *const frame.Header) void {
+    const b = wire.body(wire.Pull, h);
+    const is_leading = m.phase == .leading and epochs.eql(b.said.epoch, m.epoch);
+    const is_source = (m.phase == .following or m.phase == .idle) and
+        epochs.eql(b.said.epoch, m.durable.promised);
+    if (!is_leading and !is_source) return;
+    if (h.number > m.host.next()) return;
+    if (!p.pull.is_on or p.pull.request != b.request) {
+        p.pull = .{ .is_on = true, .request = b.request, .sqn = h.number, .offset = b.offset };
+    }
+    p.pull.allowed_bytes = @max(p.pull.allowed_bytes, b.allowed_bytes);
+    m.has_pullers = true;
+}
+
+// -------------------------------------------------------------------- answers
+
+pub fn has_due(p: *const Peer) bool {
+    const d = p.due;
+    return d.promise or d.refuse or d.join_reply or d.stream or d.entries;
+}
+
+pub fn answer(m: anytype, image: []align(8) u8) ?Send {
+    if (!m.has_dues) return null;
+    for (&m.peers) |*p| {
+        if (p.id == 0 or !has_due(p)) continue;
+        const bytes = answer_one(m, p, image) orelse continue;
+        return .{ .to = p.address, .bytes = bytes };
+    }
+    m.has_dues = false;
+    return null;
+}
+
+fn answer_one(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
+    if (p.due.promise) {
+        p.due.promise = false;
+        return write_promise(m, p, image);
+    }
+    if (p.due.refuse) {
+        p.due.refuse = false;
+        const b = wire.begin(wire.Refuse, .refuse, image, m.speaker(), 0);
+        b.said = .{ .epoch = p.refused, .to = p.id };
+        b.promised = m.floor;
+        return wire.finish(image, frame.header_bytes + @sizeOf(wire.Refuse));
+    }
+    if (p.due.join_reply) {
+        p.due.join_reply = false;
+        return write_join_reply(m, p, image);
+    }
+    if (p.due.stream) {
+        p.due.stream = false;
+        if (!m.host.knows_stream(&p.asked_stream)) return null;
+        const b = wire.begin(wire.StreamTold, .stream, image, m.speaker(), 0);
+        b.said = .{ .epoch = m.floor, .to = p.id };
+        m.host.describe(&p.asked_stream, &b.entry);
+        return wire.finish(image, frame.header_bytes + @sizeOf(wire.StreamTold));
+    }
+    assert(p.due.entries);
+    return write_entries_again(m, p, image);
+}
+
+fn write_promise(m: anytype, p: *Peer, image: []align(8) u8) u32 {
+    const b = wire.begin(wire.Promise, .promise, image, m.speaker(), m.host.next());
+    b.said = .{ .epoch = m.durable.promised, .to = p.id };
+    b.adopted = m.durable.adopted;
+    b.config_hash = m.o.config_hash;
+    b.is_intact = @intFromBool(election.is_intact(m));
+    return wire.finish(image, frame.header_bytes + @sizeOf(wire.Promise));
+}
+
+fn write_join_reply(m: anytype, p: *Peer, image: []align(8) u8) u32 {
+    const is_leading = m.phase == .leading;
+    const eras = m.host.eras();
+    const total: u32 = @intCast(eras.len);
+    const from = @min(p.era_from, total);
+    const count = @min(total - from, wire.eras_max(m.o.datagram_bytes));
+    const next = m.host.next();
+    const b = wire.begin(wire.JoinReply, .join_reply, image, m.speaker(), next);
+    b.said = .{ .epoch = if (is_leading) m.epoch else m.durable.promised, .to = p.id };
+    b.nonce = p.join_nonce;
+    b.first = if (is_leading) m.first else next;
+    b.committed = m.committed;
+    b.config_hash = m.o.config_hash;
+    b.era_total = total;
+    b.era_from = from;
+    b.count = count;
+    b.is_leader = @intFromBool(is_leading);
+    const room = wire.room_behind(wire.JoinReply, image);
+    const out: [*]epochs.Era = @ptrCast(@alignCast(room.ptr));
+    @memcpy(out[0..count], eras[from..][0..count]);
+    const bytes = frame.header_bytes + @sizeOf(wire.JoinReply) + count * @sizeOf(epochs.Era);
+    return wire.finish(image, bytes);
+}
+
+fn write_entries_again(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
+    if (m.phase != .leading) {
+        p.due.entries = false;
+        return null;
+    }
+    const end = @min(p.nak_end, m.host.next());
+    const left = end -| p.nak_from;
+    if (left == 0) {
+        p.due.entries = false;
+        return null;
+    }
+    const count: u32 = @intCast(@min(left, wire.entries_max(m.o.datagram_bytes)));
+    const bytes = leader.write_entries(m, image, p.nak_from, count);
+    p.nak_from += count;
+    m.counters.entries_again += count;
+    p.due.entries = p.nak_from < end;
+    return bytes;
+}
+
+// -------------------------------------------------------------------- FILL
+
+/// A datagram for one who pulls; they take turns.
+pub fn serve(m: anytype, image: []align(8) u8) ?Send {
+    if (!m.has_pullers) return null;
+    for (0..m.peers.len) |_| {
+        const p = &m.peers[m.next_peer];
+        if (p.id != 0 and p.pull.is_on and p.pull.sent_bytes < p.pull.allowed_bytes) {
+            if (write_fill(m, p, image)) |bytes| {
+                m.fills_in_turn += 1;
+                if (m.fills_in_turn < limits.fills_per_turn) {
+                    return .{ .to = p.address, .bytes = bytes };
+                }
+                step_turn(m);
+                return .{ .to = p.address, .bytes = bytes };
+            }
+        }
+        step_turn(m);
+    }
+    m.has_pullers = false;
+    return null;
+}
+
+fn step_turn(m: anytype) void {
+    m.fills_in_turn = 0;
+    m.next_peer = if (m.next_peer + 1 < m.peers.len) m.next_peer + 1 else 0;
+}
+
+fn write_fill(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
+    const s = &p.pull;
+    const next = m.host.next();
+    if (s.sqn >= next) return null;
+    const b = wire.begin(wire.Fill, .fill, image, m.speaker(), s.sqn);
+    b.said = .{ .epoch = if (m.phase == .leading) m.epoch else m.durable.promised, .to = p.id };
+    b.request = s.request;
+    const room = wire.room_behind(wire.Fill, image);
+    const space = @min(room.len, m.o.datagram_bytes - frame.header_bytes - @sizeOf(wire.Fill));
+    var at: u32 = 0;
+    while (s.sqn < next) {
+        const head = at + @sizeOf(wire.Piece);
+        if (head + 8 > space) break;
+        const entry = m.host.entry_at(s.sqn);
+        if (s.offset > 0 and s.offset >= entry.length) break;
+        const left = entry.length - s.offset;
+        const fits: u32 = @intCast((space - head) & ~@as(usize, 7));
+        // A message that fits in a datagram is not cut.
+        if (left > fits and b.count > 0) break;
+        const bytes = @min(left, fits);
+        const piece: *wire.Piece = @ptrCast(@alignCast(room.ptr + at));
+        piece.* = .{ .entry = entry, .offset = s.offset, .bytes = bytes };
+        const padded = frame.align8(bytes);
+        const target = room[head..][0..padded];
+        @memset(target[bytes..], 0);
+        const read = m.host.read(s.sqn, s.offset, target[0..bytes]);
+        assert(read == bytes);
+        at = head + padded;
+        b.count += 1;
+        s.offset += bytes;
+        if (s.offset < entry.length) break;
+        s.sqn += 1;
+        s.offset = 0;
+    }
+    if (b.count == 0) {
+        s.is_on = false;
+        return null;
+    }
+    const all = wire.finish(image, frame.header_bytes + @sizeOf(wire.Fill) + at);
+    s.sent_bytes += all;
+    m.counters.fills_sent += 1;
+    m.counters.fill_bytes += all;
+    return all;
+}
+
+pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
+    const b = wire.body(wire.Fill, h);
+    const pull = &m.puller;
+    const e = if (m.phase == .following) m.leader_epoch else m.epoch;
+    if (m.phase != .following and m.phase != .fetching) return;
+    if (!pull.is_on or p.id != pull.from or b.request != pull.request) return;
+    if (!epochs.eql(b.said.epoch, e)) return;
+    var sqn = h.number;
+    var it: wire.PieceIterator = .init(h);
+    while (it.next()) |item| {
+        if (!take_piece(m, now_ns, sqn, item)) break;
+        if (@as(u64, item.piece.offset) + item.piece.bytes == item.piece.entry.length) sqn += 1;
+    }
+    // More is allowed in good time.
+    pull.got_bytes += h.length;
+    pull.moved_ns = now_ns;
+    if (pull.got_bytes + limits.pull_window_bytes / 2 >= pull.allowed_bytes) {
+        pull.allowed_bytes = pull.got_bytes + limits.pull_window_bytes;
+        pull.due_ns = now_ns;
+    } else pull.due_ns = now_ns + limits.pull_retry_ns;
+    if (m.phase == .following) follower.apply(m, now_ns);
+}
+
+/// False: what follows is of no use either.
+fn take_piece(m: anytype, now_ns: u64, sqn: u64, item: wire.PieceIterator.Item) bool {
+    const next = m.host.next();
+    if (sqn < next) {
+        m.puller.offset = 0;
+        return true;
+    }
+    if (sqn > next or item.piece.offset != m.puller.offset) return false;
+    if (m.phase == .following and sqn >= m.join.first and !m.join.is_adopted) {
+        follower.follow_cursors(m);
+        if (!m.join.is_adopted) return false;
+    }
+    if (!m.host.knows_stream(&item.piece.entry)) {
+        m.puller.unknown = item.piece.entry;
+        if (!m.stream_ask.is_on()) m.stream_ask.begin(now_ns);
+        return false;
+    }
+    follower.enter_era(m, sqn);
+    switch (m.host.append_fill(&item.piece.entry, item.piece.offset, item.bytes)) {
+        .more => m.puller.offset += item.piece.bytes,
+        .ok => {
+            m.puller.offset = 0;
+            m.stalled_since_ns = 0;
+            m.ack_due = true;
+        },
+        .no_memory => return false,
+        .bad => {
+            m.puller.offset = 0;
+            return false;
+        },
+    }
+    return true;
+}
