@@ -30,7 +30,7 @@ pub fn settle_replay(rx: *RxAgent, from: u64) void {
     const record = rx.record orelse return;
     const end = record.recording.found.next_sqn;
     if (from > end or rx.log.processed_next() < end) return;
-    for (record.found.streams.items, 0..) |*known, id| {
+    for (record.recording.found.streams.items, 0..) |*known, id| {
         const stream = &rx.receiver.streams[id];
         if (stream.processed >= known.next_msg) continue;
         @atomicStore(u64, &stream.processed, known.next_msg, .release);

@@ -86,7 +86,7 @@ pub const Recorder = struct {
     // forces, then says so (`forced`).
     asked: std.atomic.Value(u64) = .init(0),
     forced: std.atomic.Value(u64) = .init(0),
-    /// The agent's: all below was forced, and the disk has refused to.
+    /// The agent's: all below is on the disk. And why the disk has refused to force; 0: it has not.
     forced_sqn: u64 = 0,
     broken_errno: std.atomic.Value(u16) = .init(0),
     /// End of the order, as the log publishes it.

@@ -226,7 +226,8 @@ pub const Recording = struct {
             return .something;
         }
         if (asked != r.forced.raw or is_interval) {
-            self.force(self.sync_fd);
+            const to = if (r.ordered) |ordered| ordered.load(.acquire) else 0;
+            if (self.force(self.sync_fd)) r.forced_sqn = @max(r.forced_sqn, to);
             r.forced.store(asked, .release);
             if (asked > 0) return .forced;
         }
@@ -246,7 +247,7 @@ pub const Recording = struct {
     /// The appender has gone over to the next file.
     fn leave_old(self: *Recording) void {
         const r = &self.recorder;
-        if (self.o.sync != .async and !mutant.on(.old_unforced)) self.force(r.old.file.fd);
+        if (self.o.sync != .async and !mutant.on(.old_unforced)) _ = self.force(r.old.file.fd);
         self.sync_fd = r.current.?.file.fd;
         if (r.old.file_no == 0) {
             self.owner = r.old.file;
@@ -257,14 +258,12 @@ pub const Recording = struct {
     }
 
     /// A disk that refuses data ends the recording.
-    fn force(self: *Recording, fd: i32) void {
+    fn force(self: *Recording, fd: i32) bool {
         const r = &self.recorder;
-        if (fd < 0 or r.broken_errno.raw != 0) return;
-        const to = if (r.ordered) |ordered| ordered.load(.acquire) else 0;
+        if (fd < 0 or r.broken_errno.raw != 0) return false;
         const errno = self.disk.force(fd);
-        if (errno == 0) {
-            r.forced_sqn = @max(r.forced_sqn, to);
-        } else r.broken_errno.store(errno, .release);
+        if (errno != 0) r.broken_errno.store(errno, .release);
+        return errno == 0;
     }
 };
 

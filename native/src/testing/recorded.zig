@@ -189,6 +189,8 @@ pub fn step(c: *Cluster, node: *ReceiverNode) void {
             rec.disk.forget_force();
             rec.force_from.store(node.log.ordered_next(), .monotonic);
             rec.is_forcing = false;
+            _ = rec.recording.step(false);
+            continue;
         }
         const is_over = rec.is_forcing;
         if (!r.is_forced() and !is_over) {

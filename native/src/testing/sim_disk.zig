@@ -19,11 +19,25 @@ const Entry = struct {
     name_len: usize = 0,
     fd: i32,
     inode: u64,
+    /// As long as the file was made; what was cut from its end must not be touched.
+    map: []align(4096) u8,
     /// What survives a loss of power for certain.
     on_disk: std.ArrayList(u8) = .empty,
     /// What a force that is under way will leave there.
-    pending: ?[]u8 = null,
+    pending: std.ArrayList(u8) = .empty,
+    is_pending: bool = false,
     is_named: bool = false,
+
+    fn content(self: *const Entry) []u8 {
+        return self.map[0..@intCast(@min(self.map.len, status(self.fd).size))];
+    }
+
+    fn copy(self: *const Entry, gpa: std.mem.Allocator, to: *std.ArrayList(u8)) void {
+        const all = self.content();
+        to.ensureTotalCapacity(gpa, self.map.len) catch @panic("out of memory");
+        to.items.len = all.len;
+        @memcpy(to.items, all);
+    }
 
     fn is_called(self: *const Entry, name: []const u8) bool {
         return std.mem.eql(u8, self.name[0..self.name_len], name);
@@ -49,8 +63,9 @@ pub const SimDisk = struct {
 
     fn drop(self: *SimDisk, e: *Entry) void {
         _ = linux.close(e.fd);
+        std.posix.munmap(e.map);
         e.on_disk.deinit(self.gpa);
-        if (e.pending) |p| self.gpa.free(p);
+        e.pending.deinit(self.gpa);
     }
 
     pub fn disk(self: *SimDisk) Disk {
@@ -63,17 +78,14 @@ pub const SimDisk = struct {
     pub fn begin_force(self: *SimDisk) void {
         const items = self.entries.items;
         for (items[items.len -| 3..]) |*e| {
-            if (e.pending) |p| self.gpa.free(p);
-            e.pending = self.content(e);
+            e.copy(self.gpa, &e.pending);
+            e.is_pending = true;
         }
     }
 
     /// What was begun is not what counts.
     pub fn forget_force(self: *SimDisk) void {
-        for (self.entries.items) |*e| {
-            if (e.pending) |p| self.gpa.free(p);
-            e.pending = null;
-        }
+        for (self.entries.items) |*e| e.is_pending = false;
     }
 
     /// All processes are gone, and with them the page cache.
@@ -82,8 +94,7 @@ pub const SimDisk = struct {
         self.lose_names(dice);
         const ppm = dice.one_of(u64, &.{ 0, 100_000, 500_000, 900_000, 1_000_000 });
         for (self.entries.items) |*e| {
-            const now = self.content(e);
-            defer self.gpa.free(now);
+            const now = e.content();
             const old = e.on_disk.items;
             var at: usize = 0;
             while (at < now.len) : (at += sector_bytes) {
@@ -91,9 +102,7 @@ pub const SimDisk = struct {
                 if (dice.chance(@intCast(ppm))) continue;
                 for (now[at..end], at..) |*byte, i| byte.* = if (i < old.len) old[i] else 0;
             }
-            write(e.fd, now);
-            e.on_disk.clearRetainingCapacity();
-            e.on_disk.appendSlice(self.gpa, now) catch @panic("out of memory");
+            e.copy(self.gpa, &e.on_disk);
             e.is_named = true;
         }
     }
@@ -112,12 +121,10 @@ pub const SimDisk = struct {
     pub fn flip_bit(self: *SimDisk, dice: *Dice) bool {
         if (self.entries.items.len == 0) return false;
         const e = &self.entries.items[@intCast(dice.below(self.entries.items.len))];
-        const all = self.content(e);
-        defer self.gpa.free(all);
+        const all = e.content();
         if (all.len == 0) return false;
         const at: usize = @intCast(dice.below(all.len));
         all[at] ^= @as(u8, 1) << @intCast(dice.below(8));
-        write(e.fd, all);
         if (at < e.on_disk.items.len) e.on_disk.items[at] = all[at];
         return true;
     }
@@ -158,7 +165,15 @@ pub const SimDisk = struct {
         const fd = std.posix.memfd_create("rcm-sim-record", linux.MFD.CLOEXEC) catch
             @panic("no memory file");
         if (linux.errno(linux.ftruncate(fd, @intCast(bytes))) != .SUCCESS) @panic("no room");
-        var e: Entry = .{ .fd = fd, .inode = status(fd).ino };
+        const map = std.posix.mmap(
+            null,
+            @intCast(bytes),
+            .{ .READ = true, .WRITE = true },
+            .{ .TYPE = .SHARED },
+            fd,
+            0,
+        ) catch @panic("no room");
+        var e: Entry = .{ .fd = fd, .inode = status(fd).ino, .map = map };
         e.call(name);
         self.entries.append(self.gpa, e) catch @panic("out of memory");
         return .{ .fd = duplicate(fd), .bytes = bytes };
@@ -196,11 +211,10 @@ pub const SimDisk = struct {
         const inode = status(fd).ino;
         for (self.entries.items) |*e| {
             if (e.inode != inode) continue;
-            const now = e.pending orelse self.content(e);
-            defer self.gpa.free(now);
-            e.pending = null;
-            e.on_disk.clearRetainingCapacity();
-            e.on_disk.appendSlice(self.gpa, now) catch @panic("out of memory");
+            if (e.is_pending) {
+                std.mem.swap(std.ArrayList(u8), &e.on_disk, &e.pending);
+            } else e.copy(self.gpa, &e.on_disk);
+            e.is_pending = false;
         }
         return 0;
     }
@@ -216,36 +230,17 @@ pub const SimDisk = struct {
         return "simulated/";
     }
 
-    // ---------------------------------------------------------------- bytes
-
-    fn content(self: *SimDisk, e: *const Entry) []u8 {
-        const size = status(e.fd).size;
-        const all = self.gpa.alloc(u8, @intCast(size)) catch @panic("out of memory");
-        const file: File = .{ .fd = e.fd, .bytes = size };
-        assert(all.len == 0 or file.read(all, 0));
-        return all;
-    }
-
-    fn write(fd: i32, all: []const u8) void {
-        var done: usize = 0;
-        while (done < all.len) {
-            const n = linux.pwrite(fd, all.ptr + done, all.len - done, @intCast(done));
-            assert(linux.errno(n) == .SUCCESS and n > 0);
-            done += n;
-        }
-    }
-
-    fn status(fd: i32) linux.Statx {
-        var stat: linux.Statx = undefined;
-        const mask = linux.STATX.BASIC_STATS;
-        const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, mask, &stat);
-        assert(linux.errno(result) == .SUCCESS);
-        return stat;
-    }
-
     fn duplicate(fd: i32) i32 {
         const result = linux.dup(fd);
         assert(linux.errno(result) == .SUCCESS);
         return @intCast(result);
     }
 };
+
+fn status(fd: i32) linux.Statx {
+    var stat: linux.Statx = undefined;
+    const mask = linux.STATX.BASIC_STATS;
+    const result = linux.statx(fd, "", linux.AT.EMPTY_PATH, mask, &stat);
+    assert(linux.errno(result) == .SUCCESS);
+    return stat;
+}

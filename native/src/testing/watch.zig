@@ -249,15 +249,6 @@ fn look_at_progress(c: *Cluster) void {
 }
 
 fn tell_who_waits(c: *Cluster) void {
-    for (c.receivers) |node| {
-        std.debug.print("DBG node {d} alive {} replaying {} waits {}\n", .{ node.index, node.alive, node.is_replaying(), node.receiver.shared.waits_for_disk });
-        if (node.record) |rec| {
-            const r = &rec.recording.recorder;
-            std.debug.print("DBG rec asked {d} forced {d} recording {} state {t} forcing {} broken {d}\n", .{ r.asked.raw, r.forced.raw, r.is_recording, r.state.raw, rec.is_forcing, r.broken_errno.raw });
-        }
-        for (node.receiver.active()) |*x| std.debug.print("DBG stream {d} src {d} tr {d} phase {t} next {d}.{d} forced {d} forcing {d} announced {d}.{d} acked {d}.{d} free {d}/{d} withheld {} slot {}\n", .{ x.id, x.key.source, x.key.transport, x.phase, x.next.msg, x.next.frag, x.forced, x.forcing, x.announced.msg, x.announced.frag, x.acked.msg, x.acked.frag, node.pool.free_count(), node.pool.chunk_count, x.withheld(&node.receiver.shared), x.slot != null });
-    }
-    for (c.windows[0..c.window_count]) |w| if (w.sender) |sender| for (sender.peers.slice()) |*p| std.debug.print("DBG w {d} conn {d} peer {d} {t} acked {d}.{d}\n", .{ w.index, w.connection, p.id, p.state, p.acked.msg, p.acked.frag });
     for (c.windows[0..c.window_count]) |w| {
         const sender = w.sender orelse continue;
         for (c.receivers) |node| {

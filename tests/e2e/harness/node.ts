@@ -26,6 +26,7 @@ import {
 import type { BigReport, Commands, Report, SendRun, StreamName } from "./commands.ts";
 import { checkContent, type ContentFound, fillContent, sizeOf } from "./content.ts";
 import { createHistory } from "./history.ts";
+import { refuseForces } from "./seccomp.ts";
 
 /** Messages from this size on are hashed and reported one by one. */
 const BIG_BYTES = 2 ** 20;
@@ -324,6 +325,11 @@ function setHandler({ context, paused, delayMs, every }: Commands["handler"]["in
     m.paused = null;
     m.resume();
   }
+  return null;
+}
+
+function refuseAllForces(): null {
+  refuseForces();
   return null;
 }
 
