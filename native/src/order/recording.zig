@@ -221,12 +221,12 @@ pub const Recording = struct {
         const r = &self.recorder;
         // First: what was asked for is covered by the file as it is from now on.
         const asked = r.asked.load(.acquire);
+        const to = if (r.ordered) |ordered| ordered.load(.acquire) else 0;
         if (r.state.load(.acquire) == .turned) {
             self.leave_old();
             return .something;
         }
         if (asked != r.forced.raw or is_interval) {
-            const to = if (r.ordered) |ordered| ordered.load(.acquire) else 0;
             if (self.force(self.sync_fd)) r.forced_sqn = @max(r.forced_sqn, to);
             r.forced.store(asked, .release);
             if (asked > 0) return .forced;

@@ -136,7 +136,7 @@ fn write(old: *const OldFiles, place: record_file.Place, offset: u64, bytes: []c
 fn cut_blocks(found: *const recovery.Found, old: *const OldFiles, file_no: u32, used: u32) void {
     const all = old.bytes.items[file_no];
     const zeros: [limits.record_block_header_bytes]u8 = @splat(0);
-    for (1..used) |block| {
+    for (1..@max(1, used)) |block| {
         const place: record_file.Place = .{ .file_no = file_no, .block = @intCast(block) };
         if (place.offset() + zeros.len > all.len) return;
         const at = all.ptr + place.offset();

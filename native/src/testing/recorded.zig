@@ -65,6 +65,8 @@ pub const Record = struct {
     stopped: bool = false,
     flipped: bool = false,
     connections: [windows_max]u64 = @splat(0),
+    /// By window: from its recorded end on all up to there was told as lost, in any life.
+    told: [windows_max]struct { from: u64, to: u64 } = @splat(.{ .from = 0, .to = 0 }),
 
     pub fn init(gpa: std.mem.Allocator, s: *const scenario_file.Scenario) !*Record {
         const self = try gpa.create(Record);
@@ -293,27 +295,35 @@ fn judge_end(c: *Cluster, rec: *Record, node: *ReceiverNode, next: u64) void {
 
 /// Nothing is lost that its sender counts as acknowledged.
 fn judge_acked(c: *Cluster, rec: *Record, node: *ReceiverNode) void {
-    if (rec.flipped or rec.stopped or rec.end == .none) return;
-    if (rec.end == .power and c.scenario.record.sync != .commit) return;
+    const is_open = rec.flipped or rec.stopped or rec.end == .none or
+        (rec.end == .power and c.scenario.record.sync != .commit);
     for (c.windows[0..c.window_count]) |w| {
-        const sender = w.sender orelse continue;
-        if (rec.connections[w.index] != w.connection) continue;
-        const peer = sender.peers.find(node.id) orelse continue;
         const restored = restored_next(c, node, w) orelse continue;
-        const check = &node.checks[w.index];
-        if (!check.has_position) continue;
-        var covered = restored;
-        const delivered_end = check.delivered_end;
-        if (delivered_end <= restored) covered = @max(covered, check.position());
-        for (check.losses.items) |r| {
-            if (r.start <= covered) covered = @max(covered, r.end + 1);
-        }
+        const covered = covered_from(rec, node, w, restored);
+        const sender = w.sender orelse continue;
+        if (is_open or rec.connections[w.index] != w.connection) continue;
+        const peer = sender.peers.find(node.id) orelse continue;
         if (peer.acked.msg <= covered) continue;
         c.verdict.fail(.record, c.now_ns, "receiver {d} goes on at {d} of window {d} ({t}); {d} " ++
             "counts as acknowledged", .{
             node.index, restored, w.index, rec.end, peer.acked.msg,
         });
     }
+}
+
+/// Up to where nothing is missing but what was told as lost.
+fn covered_from(rec: *Record, node: *ReceiverNode, w: *const Window, restored: u64) u64 {
+    const told = &rec.told[w.index];
+    const check = &node.checks[w.index];
+    var covered = if (told.from == restored) @max(told.to, restored) else restored;
+    if (check.has_position) {
+        if (check.delivered_end <= restored) covered = @max(covered, check.position());
+        for (check.losses.items) |r| {
+            if (r.start <= covered) covered = @max(covered, r.end + 1);
+        }
+    }
+    told.* = .{ .from = restored, .to = covered };
+    return covered;
 }
 
 fn restored_next(c: *Cluster, node: *ReceiverNode, w: *const Window) ?u64 {
