@@ -13,7 +13,7 @@ const enough = new Error("enough");
 
 test("rule 17: ready, flush, connected and start end with the signal's reason", async () => {
   await withBus({ nodes: ["tx1", "rx1"] }, async (_bus, factory) => {
-    const context = factory.createContext("tx1");
+    const context = factory.newRcmContext("tx1");
     const tx = context.createTransmitter("t");
     await context.start();
     const waits = {
@@ -32,7 +32,7 @@ test("rule 17: ready, flush, connected and start end with the signal's reason", 
       await assert.rejects(waiting, enough, name);
       await assert.rejects(wait(abort.signal), enough, `${name}, aborted before`);
     }
-    const rx = factory.createContext("rx1");
+    const rx = factory.newRcmContext("rx1");
     const got: Got[] = [];
     rx.createReceiver(collect(got));
     await assert.rejects(rx.start({ signal: AbortSignal.abort(enough) }), enough);
@@ -45,10 +45,10 @@ test("rule 17: ready, flush, connected and start end with the signal's reason", 
 test("rule 26: an iterator that does not ask holds the sender back, and loses nothing", async () => {
   const contexts = { rx1: { ReceiveMemoryMBytes: 8 }, tx1: { MaxMemoryAllowedMBytes: 4 } };
   await withBus({ contexts }, async (_bus, factory) => {
-    const rx = factory.createContext("rx1");
+    const rx = factory.newRcmContext("rx1");
     const receiver = rx.createReceiver(null, null, { delivery: "iterate" });
     await rx.start();
-    const context = factory.createContext("tx1");
+    const context = factory.newRcmContext("tx1");
     const tx = context.createTransmitter("t");
     await context.start();
     assert.equal(await tx.connected(1, 10_000), true);
@@ -85,13 +85,13 @@ test("total order: a busy sender holds back another by a bounded batch", async (
   const nodes = ["tx1", "tx2", "rx1"] as const;
   await withBus({ nodes: [...nodes], contexts, transport }, async (_bus, factory) => {
     const [busy, quiet] = await Promise.all((["tx1", "tx2"] as const).map(async (name) => {
-      const context = factory.createContext(name);
+      const context = factory.newRcmContext(name);
       const tx = context.createTransmitter("t");
       await context.start();
       return tx;
     }));
     const got: Got[] = [];
-    const rx = factory.createContext("rx1");
+    const rx = factory.newRcmContext("rx1");
     rx.createReceiver(collect(got), null, { delivery: "poll" });
     await rx.start();
     const pumping = setInterval(() => void rx.poll(), 1);

@@ -95,7 +95,7 @@ e2e("interval: on the disk soon, without waiting for it; async: not", async (bed
   await tx.call("send", { ...T, seed: 12, sizes, count: 2000 });
   await rx.received("rx", 2000);
   if (hasDisk(bed)) {
-    await until(() => dirtyOf(rx.pid) === 0, "forced within the limit", LIMIT_MS);
+    await until(() => dirtyOf(rx.pid) === 0, () => "forced within the limit", LIMIT_MS);
   }
   await rx.close();
   const slow = await bed.node("bun", config(bed, "async"));

@@ -165,6 +165,7 @@ pub const Log = struct {
     ) error{NoMemory}!void {
         if (!r.is_recording) return;
         try r.note(header.stream, header.sqn);
+        if (!r.is_recording) return;
         header.check = record.check_of(header, padded);
     }
 
@@ -183,6 +184,23 @@ pub const Log = struct {
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;
+    }
+
+    /// `reserve` would find room now. Nothing is taken for that: blocks of a record file that were
+    /// taken once are used up.
+    pub fn could_reserve(self: *Log, length: u32) bool {
+        const bytes = self.head_bytes + record.record_bytes(length);
+        const count: u32 = @intCast((bytes + self.pool.chunk_bytes - 1) >> self.pool.chunk_shift);
+        const first = self.pool.take(count) orelse blk: {
+            if (!self.leave_segment()) return false;
+            break :blk self.pool.take(count) orelse return false;
+        };
+        defer self.pool.release(first, count);
+        if (self.recorder) |r| if (!r.would_fit(count, self.next_sqn)) return false;
+        if (self.end != 0) return true;
+        const spare = self.pool.take(1) orelse return false;
+        self.pool.release(spare, 1);
+        return true;
     }
 
     /// Memory of its own for a message of `length` bytes; null when there is no room now.

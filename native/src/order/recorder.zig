@@ -145,14 +145,22 @@ pub const Recorder = struct {
     /// With it all streams of lower ids, so that no id is ever without an entry.
     noinline fn note_slow(self: *Recorder, stream: u32, sqn: u64) error{NoMemory}!void {
         assert(stream < self.stream_count);
+        if (self.noted[stream] != self.serial and !self.has_entries(stream)) {
+            // The table is full, and the rest of the blocks stays unused. Records that come now in
+            // the open segment have their entry in the next file.
+            self.current.?.next_block = self.current.?.block_count;
+            switch (self.state.load(.acquire)) {
+                .ready => self.turn_over(),
+                .failed => return self.stop(sqn, self.errno),
+                else => {
+                    self.want_next(1);
+                    return error.NoMemory;
+                },
+            }
+        }
         const current = &self.current.?;
         for (self.streams[0 .. stream + 1], self.noted[0 .. stream + 1]) |*known, *noted| {
             if (noted.* == self.serial) continue;
-            if (current.entries == record_file.entries_max) {
-                // No room for it: the rest of the blocks stays unused.
-                current.next_block = current.block_count;
-                return error.NoMemory;
-            }
             const at = record_file.table_offset + current.entries * @sizeOf(StreamEntry);
             const entry: *StreamEntry = @ptrCast(@alignCast(current.head.base + at));
             var copy = known.*;
@@ -162,6 +170,12 @@ pub const Recorder = struct {
             current.entries += 1;
             noted.* = self.serial;
         }
+    }
+
+    fn has_entries(self: *const Recorder, stream: u32) bool {
+        var wanted = self.current.?.entries;
+        for (self.noted[0 .. stream + 1]) |noted| wanted += @intFromBool(noted != self.serial);
+        return wanted <= record_file.entries_max;
     }
 
     /// A block for the records from `sqn` on, mapped where the chunk lies.
@@ -222,22 +236,24 @@ pub const Recorder = struct {
     /// Null: nothing is recorded any more.
     fn take_blocks(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!?Place {
         if (!self.is_recording) return null;
-        if (!self.has_room(count)) {
-            if (self.state.load(.acquire) == .ready) self.turn_over();
-            if (!self.has_room(count)) {
-                if (self.state.load(.acquire) == .failed) {
-                    self.stop(sqn, self.errno);
-                    return null;
-                }
-                self.want_next(count);
-                return error.NoMemory;
-            }
-        }
+        if (!self.would_fit(count, sqn)) return error.NoMemory;
+        if (!self.is_recording) return null;
         const current = &self.current.?;
         const place: Place = .{ .file_no = current.file_no, .block = current.next_block };
         current.next_block += count;
         if (current.block_count - current.next_block < ahead_blocks) self.want_next(1);
         return place;
+    }
+
+    /// There are blocks now, or nothing is recorded; else they are asked for.
+    pub fn would_fit(self: *Recorder, count: u32, sqn: u64) bool {
+        if (!self.is_recording or self.has_room(count)) return true;
+        switch (self.state.load(.acquire)) {
+            .ready => self.turn_over(),
+            .failed => self.stop(sqn, self.errno),
+            else => self.want_next(count),
+        }
+        return !self.is_recording or self.has_room(count);
     }
 
     fn has_room(self: *const Recorder, count: u32) bool {

@@ -470,9 +470,7 @@ pub const Stream = struct {
             shared.log.pool.release(chunk, 1);
             return true;
         }
-        const extent = shared.log.reserve(@intCast(self.wanted_bytes)) orelse return false;
-        shared.log.abort(extent);
-        return true;
+        return shared.log.could_reserve(@intCast(self.wanted_bytes));
     }
 
     pub fn abort_extent(self: *Stream, shared: *Shared) void {

@@ -328,11 +328,6 @@ function setHandler({ context, paused, delayMs, every }: Commands["handler"]["in
   return null;
 }
 
-function refuseAllForces(): null {
-  refuseForces();
-  return null;
-}
-
 function usage(): Commands["usage"]["out"] {
   const status = readFileSync("/proc/self/status", "utf8");
   const numberOf = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]);
@@ -418,6 +413,10 @@ const handlers: Handlers = {
     return { role: c.getRole(), reliability: c.getReliability(), tier: c.getTierName() };
   },
   usage,
+  refuseForces() {
+    refuseForces();
+    return null;
+  },
   async close() {
     for (const m of members.values()) m.resume();
     members.clear();
