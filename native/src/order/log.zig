@@ -25,6 +25,7 @@ const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
+const mutant = @import("../testing/mutant.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Recorder = @import("recorder.zig").Recorder;
 
@@ -67,6 +68,11 @@ pub const Log = struct {
     /// Where the next record goes, and the end of the open segment; equal when there is none.
     at: u64,
     end: u64,
+    /// Nothing is appended here from there on: the end, or less where the record has gone over to
+    /// another file. What is appended lies in the file that is forced.
+    full: u64 = 0,
+    /// The file of the open segment (`Recorder.serial`).
+    serial: u32 = 0,
     jump: Jump,
 
     // ---- published by the appender
@@ -140,7 +146,7 @@ pub const Log = struct {
     /// `publish`.
     pub fn append(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
         const bytes = record.record_bytes(payload.len);
-        if (bytes > self.end - self.at) {
+        if (bytes > self.full - self.at) {
             const room = self.pool.chunk_bytes - self.head_bytes;
             if (bytes > room) return self.append_large(meta, payload);
             if (!self.open_segment()) return error.NoMemory;
@@ -151,7 +157,7 @@ pub const Log = struct {
         const start = self.at + record.header_bytes;
         copy(self.pool.base[start..][0..payload.len], payload);
         const padded = self.pool.base[start .. self.at + bytes];
-        if (self.recorder) |r| try check_record(r, header, padded);
+        if (self.recorder) |r| try self.check_record(r, header, padded);
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;
@@ -159,12 +165,16 @@ pub const Log = struct {
 
     /// A record that is complete but for its check. Refused, it was not appended.
     inline fn check_record(
+        self: *Log,
         r: *Recorder,
         header: *RecordHeader,
         padded: []const u8,
     ) error{NoMemory}!void {
         if (!r.is_recording) return;
-        try r.note(header.stream, header.sqn);
+        r.note(header.stream, header.sqn) catch |err| {
+            self.look_at_file(r);
+            return err;
+        };
         if (!r.is_recording) return;
         header.check = record.check_of(header, padded);
     }
@@ -177,7 +187,7 @@ pub const Log = struct {
     ) error{NoMemory}!u64 {
         assert(self.recorder == null);
         const bytes = record.in_place_bytes;
-        if (bytes > self.end - self.at and !self.open_segment()) return error.NoMemory;
+        if (bytes > self.full - self.at and !self.open_segment()) return error.NoMemory;
         const sqn = self.next_sqn;
         self.header_at(self.at).* = make_header(meta, record.length_in_place, sqn);
         self.reference_at(self.at).* = reference;
@@ -196,7 +206,10 @@ pub const Log = struct {
             break :blk self.pool.take(count) orelse return false;
         };
         defer self.pool.release(first, count);
-        if (self.recorder) |r| if (!r.would_fit(count, self.next_sqn)) return false;
+        if (self.recorder) |r| {
+            defer self.look_at_file(r);
+            if (!r.would_fit(count, self.next_sqn)) return false;
+        }
         if (self.end != 0) return true;
         const spare = self.pool.take(1) orelse return false;
         self.pool.release(spare, 1);
@@ -222,9 +235,11 @@ pub const Log = struct {
             self.pool.release(spare, 1);
         }
         const place = if (self.recorder) |r| r.map_message(first, count, self.next_sqn) catch {
+            self.look_at_file(r);
             self.pool.release(first, count);
             return null;
         } else 0;
+        if (self.recorder) |r| self.look_at_file(r);
         const offset = (@as(u64, first) << self.pool.chunk_shift) + self.head_bytes;
         return .{
             .offset = offset,
@@ -236,9 +251,10 @@ pub const Log = struct {
     /// Gives a filled extent its place in the order. Without room for the reference the extent
     /// stays the caller's, who tries again later. The memory is the log's afterwards.
     pub fn commit(self: *Log, extent: Extent, meta: Meta) error{NoMemory}!u64 {
-        if (self.end - self.at < record.header_bytes) {
+        if (self.full - self.at < record.header_bytes) {
             if (!self.open_segment()) return error.NoMemory;
         }
+        if (self.recorder) |r| try r.note_message(extent.place);
         const sqn = self.next_sqn;
         const header = self.header_at(extent.offset);
         header.* = make_header(meta, @intCast(extent.payload.len), sqn);
@@ -247,7 +263,7 @@ pub const Log = struct {
         reference.msg_no = extent.offset;
         if (self.recorder) |r| {
             const bytes = record.record_bytes(extent.payload.len) - record.header_bytes;
-            try check_record(r, header, extent.payload.ptr[0..bytes]);
+            try self.check_record(r, header, extent.payload.ptr[0..bytes]);
             reference.time_ms = extent.place;
             if (r.is_recording) reference.check = record.check_of_reference(reference);
         }
@@ -271,6 +287,7 @@ pub const Log = struct {
         // What is appended later goes elsewhere.
         self.end = start + self.pool.chunk_bytes;
         self.at = self.end;
+        self.full = self.end;
     }
 
     /// Everything adopted below `sqn` is in its place.
@@ -418,7 +435,14 @@ pub const Log = struct {
         self.link(chunk, start + self.head_bytes);
         self.at = start + self.head_bytes;
         self.end = start + self.pool.chunk_bytes;
+        self.full = self.end;
+        if (self.recorder) |r| self.serial = r.serial;
         return true;
+    }
+
+    /// Where the record has gone over to another file the open segment gets nothing more.
+    fn look_at_file(self: *Log, r: *const Recorder) void {
+        if (r.serial != self.serial and !mutant.on(.segment_left_open)) self.full = self.at;
     }
 
     /// The order goes on in another chunk, with the record at `offset`.
@@ -445,6 +469,7 @@ pub const Log = struct {
         }
         self.at = 0;
         self.end = 0;
+        self.full = 0;
         self.pool.release(open, 1);
         return true;
     }

@@ -27,6 +27,8 @@ const block_bytes = limits.record_block_bytes;
 /// The next file is made when this is left of the current one.
 const ahead_blocks = limits.record_ahead_bytes / block_bytes;
 
+const late_max = 64;
+
 pub const never = std.math.maxInt(u64);
 
 /// When what was recorded is forced to the disk (`RecordSync`): when the kernel likes; every 10 ms;
@@ -86,6 +88,11 @@ pub const Recorder = struct {
     // forces, then says so (`forced`).
     asked: std.atomic.Value(u64) = .init(0),
     forced: std.atomic.Value(u64) = .init(0),
+    /// Files that were left before a message in them was complete: they are forced once more. A ring;
+    /// entries below `late_count` are there, those below `late_done` were forced.
+    late: [late_max]u32 = undefined,
+    late_count: std.atomic.Value(u32) = .init(0),
+    late_done: std.atomic.Value(u32) = .init(0),
     /// The agent's: all below is on the disk. And why the disk has refused to force; 0: it has not.
     forced_sqn: u64 = 0,
     broken_errno: std.atomic.Value(u16) = .init(0),
@@ -146,17 +153,10 @@ pub const Recorder = struct {
     noinline fn note_slow(self: *Recorder, stream: u32, sqn: u64) error{NoMemory}!void {
         assert(stream < self.stream_count);
         if (self.noted[stream] != self.serial and !self.has_entries(stream)) {
-            // The table is full, and the rest of the blocks stays unused. Records that come now in
-            // the open segment have their entry in the next file.
+            // The table is full, and the rest of the blocks stays unused.
             self.current.?.next_block = self.current.?.block_count;
-            switch (self.state.load(.acquire)) {
-                .ready => self.turn_over(),
-                .failed => return self.stop(sqn, self.errno),
-                else => {
-                    self.want_next(1);
-                    return error.NoMemory;
-                },
-            }
+            _ = self.would_fit(1, sqn);
+            return if (self.is_recording) error.NoMemory else {};
         }
         const current = &self.current.?;
         for (self.streams[0 .. stream + 1], self.noted[0 .. stream + 1]) |*known, *noted| {
@@ -176,6 +176,23 @@ pub const Recorder = struct {
         var wanted = self.current.?.entries;
         for (self.noted[0 .. stream + 1]) |noted| wanted += @intFromBool(noted != self.serial);
         return wanted <= record_file.entries_max;
+    }
+
+    /// Before a message that lies at `place` takes its place in the order.
+    pub fn note_message(self: *Recorder, place: u64) error{NoMemory}!void {
+        if (self.o.sync == .async or !self.is_recording) return;
+        const file_no = @as(Place, @bitCast(place)).file_no;
+        if (file_no == self.current.?.file_no or mutant.on(.late_unforced)) return;
+        const count = self.late_count.raw;
+        if (count -% self.late_done.load(.acquire) == late_max) return error.NoMemory;
+        self.late[count % late_max] = file_no;
+        self.late_count.store(count +% 1, .release);
+    }
+
+    /// The agent's: a file to be forced, of the first `count`; null: no more.
+    pub fn next_late(self: *const Recorder, count: u32) ?u32 {
+        const done = self.late_done.raw;
+        return if (done == count) null else self.late[done % late_max];
     }
 
     /// A block for the records from `sqn` on, mapped where the chunk lies.

@@ -222,12 +222,13 @@ pub const Recording = struct {
         // First: what was asked for is covered by the file as it is from now on.
         const asked = r.asked.load(.acquire);
         const to = if (r.ordered) |ordered| ordered.load(.acquire) else 0;
+        const late_count = r.late_count.load(.acquire);
         if (r.state.load(.acquire) == .turned) {
             self.leave_old();
             return .something;
         }
         if (asked != r.forced.raw or is_interval) {
-            if (self.force(self.sync_fd)) r.forced_sqn = @max(r.forced_sqn, to);
+            if (self.force(self.sync_fd) and self.force_late(late_count)) r.forced_sqn = @max(r.forced_sqn, to);
             r.forced.store(asked, .release);
             if (asked > 0) return .forced;
         }
@@ -255,6 +256,23 @@ pub const Recording = struct {
             region_file.release(r.old.head);
         } else close_used(r.old);
         r.state.store(.idle, .release);
+    }
+
+    /// Files that were left too early. False: the disk refused.
+    fn force_late(self: *Recording, count: u32) bool {
+        const r = &self.recorder;
+        var buffer: [record_file.file_name_bytes]u8 = undefined;
+        while (r.next_late(count)) |file_no| {
+            const name = record_file.file_name(&buffer, file_no);
+            const fd = self.disk.open_read(name) orelse {
+                r.broken_errno.store(@backingInt(linux.E.NOENT), .release);
+                return false;
+            };
+            defer _ = linux.close(fd);
+            if (!self.force(fd)) return false;
+            r.late_done.store(r.late_done.raw +% 1, .release);
+        }
+        return true;
     }
 
     /// A disk that refuses data ends the recording.

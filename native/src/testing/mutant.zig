@@ -134,6 +134,10 @@ pub const Mutant = enum {
     forced_at_once,
     /// The file that was left is not forced.
     old_unforced,
+    /// A message that is complete after its file was left is not forced once more.
+    late_unforced,
+    /// The log goes on in a segment of a file that was left.
+    segment_left_open,
     /// Replay begins one message late.
     replay_skips,
     /// Datagrams are taken before everything was replayed.

@@ -110,6 +110,8 @@ fn first_seed(mutant: Mutant) u64 {
         .force_unawaited,
         .forced_at_once,
         .old_unforced,
+        .late_unforced,
+        .segment_left_open,
         .replay_skips,
         .joint_early,
         .torn_believed,

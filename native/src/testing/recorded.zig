@@ -15,6 +15,7 @@ const record = @import("../order/record.zig");
 const recorder_file = @import("../order/recorder.zig");
 const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
+const model = @import("model.zig");
 const nodes = @import("sender_node.zig");
 const watch = @import("watch.zig");
 const Recording = @import("../order/recording.zig").Recording;
@@ -324,9 +325,16 @@ fn covered_from(rec: *Record, node: *ReceiverNode, w: *const Window, restored: u
     var covered = if (told.from == restored) @max(told.to, restored) else restored;
     if (check.has_position) {
         if (check.delivered_end <= restored) covered = @max(covered, check.position());
-        for (check.losses.items) |r| {
-            if (r.start <= covered) covered = @max(covered, r.end + 1);
+    }
+    // Losses that were told, and numbers that were never sent, in any order.
+    for (0..check.losses.items.len + w.unsent.items.len) |_| {
+        const before = covered;
+        for ([_][]const model.Range{ check.losses.items, w.unsent.items }) |ranges| {
+            for (ranges) |r| if (r.start <= covered) {
+                covered = @max(covered, r.end + 1);
+            };
         }
+        if (covered == before) break;
     }
     told.* = .{ .from = restored, .to = covered };
     return covered;
