@@ -8,8 +8,8 @@ import { setImmediate } from "node:timers";
 import {
   newRcmFactory,
   type RcmContext,
-  type RcmFactory,
   RcmEventType,
+  type RcmFactory,
   type RcmReceiverCallback,
   RcmStatus,
   type RcmTransmitter,

@@ -4,9 +4,9 @@
 //!     sim --mutants | --mutant NAME [--seed N ...]
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
-//! from 2^40 on), then seeds from 1 on until ten million events. With `--seed N` alone just that
-//! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
-//! The last line is `N passed, N failed`.
+//! from 2^40 on) and some in which receivers record (from 2^42 on), then seeds from 1 on until ten
+//! million events. With `--seed N` alone just that one; with `--events` or `--minutes` from it on. A
+//! violation prints the command that replays it. The last line is `N passed, N failed`.
 
 const std = @import("std");
 const cluster_file = @import("testing/cluster.zig");
@@ -74,6 +74,7 @@ const regression_seeds = [_]u64{
 };
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;
+const recorded_seeds_default = 40;
 
 const Arguments = struct {
     seed: ?u64 = null,
@@ -180,6 +181,9 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
         for (regression_seeds) |seed| try run_seed(out, &tally, seed, a.verbose);
         for (0..deadly_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_deadly_seed + i, a.verbose);
+        }
+        for (0..recorded_seeds_default) |i| {
+            try run_seed(out, &tally, scenario.first_recorded_seed + i, a.verbose);
         }
     }
     const only_one = a.seed != null and a.last == null and a.events == null and a.minutes == null;

@@ -548,7 +548,7 @@ fn restore_streams(
         failure.set("the record in {s} has messages of topic {s}, partition {d} (transport " ++
             "{d}), which context {s} does not receive: add it to RxTopics, or move it away", .{
             record.disk.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
-            e.transport,               self.o().name,
+            e.transport,                    self.o().name,
         });
         return error.Argument;
     }

@@ -67,6 +67,8 @@ pub const Record = struct {
     flipped: bool = false,
     dbg: [5]u64 = @splat(0),
     connections: [windows_max]u64 = @splat(0),
+    /// By window: acknowledged before what a death took that may take it.
+    forgiven: [windows_max]u64 = @splat(0),
     /// By window: from its recorded end on all up to there was told as lost, in any life.
     told: [windows_max]struct { from: u64, to: u64 } = @splat(.{ .from = 0, .to = 0 }),
 
@@ -308,8 +310,10 @@ fn judge_acked(c: *Cluster, rec: *Record, node: *ReceiverNode) void {
         const restored = restored_next(c, node, w) orelse continue;
         const covered = covered_from(rec, node, w, restored);
         const sender = w.sender orelse continue;
-        if (is_open or rec.connections[w.index] != w.connection) continue;
         const peer = sender.peers.find(node.id) orelse continue;
+        if (is_open) rec.forgiven[w.index] = peer.acked.msg;
+        if (is_open or rec.connections[w.index] != w.connection) continue;
+        if (peer.acked.msg <= rec.forgiven[w.index]) continue;
         if (peer.acked.msg <= covered) continue;
         c.verdict.fail(.record, c.now_ns, "receiver {d} goes on at {d} of window {d} ({t}); {d} " ++
             "counts as acknowledged", .{
