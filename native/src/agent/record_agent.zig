@@ -1,5 +1,5 @@
-//! The thread of a context's record (`rcm-record`): runs the agent part of `Recording` over a folder
-//! of this machine, when it is rung for and, with `RecordSync: "interval"`, every 10 ms.
+//! The thread of a context's record (`rcm-record`): runs the agent part of `Recording` over a
+//! folder of this machine, when it is rung for and, with `RecordSync: "interval"`, every 10 ms.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -254,7 +254,7 @@ pub const Log = struct {
         if (self.full - self.at < record.header_bytes) {
             if (!self.open_segment()) return error.NoMemory;
         }
-        if (self.recorder) |r| try r.note_message(extent.place);
+        if (self.recorder) |r| if (!r.has_room_for_late()) return error.NoMemory;
         const sqn = self.next_sqn;
         const header = self.header_at(extent.offset);
         header.* = make_header(meta, @intCast(extent.payload.len), sqn);
@@ -266,6 +266,7 @@ pub const Log = struct {
             try self.check_record(r, header, extent.payload.ptr[0..bytes]);
             reference.time_ms = extent.place;
             if (r.is_recording) reference.check = record.check_of_reference(reference);
+            r.note_message(extent.place);
         }
         self.at += record.header_bytes;
         self.next_sqn = sqn + 1;

@@ -31,7 +31,7 @@ const late_max = 64;
 
 pub const never = std.math.maxInt(u64);
 
-/// When what was recorded is forced to the disk (`RecordSync`): when the kernel likes; every 10 ms;
+/// When what was recorded is forced to the disk (`RecordSync`): when the kernel likes, every 10 ms,
 /// before it is acknowledged.
 pub const Sync = enum { async, interval, commit };
 
@@ -88,8 +88,8 @@ pub const Recorder = struct {
     // forces, then says so (`forced`).
     asked: std.atomic.Value(u64) = .init(0),
     forced: std.atomic.Value(u64) = .init(0),
-    /// Files that were left before a message in them was complete: they are forced once more. A ring;
-    /// entries below `late_count` are there, those below `late_done` were forced.
+    /// Files that were left before a message in them was complete: they are forced once more. A
+    /// ring; entries below `late_count` are there, those below `late_done` were forced.
     late: [late_max]u32 = undefined,
     late_count: std.atomic.Value(u32) = .init(0),
     late_done: std.atomic.Value(u32) = .init(0),
@@ -178,13 +178,18 @@ pub const Recorder = struct {
         return wanted <= record_file.entries_max;
     }
 
-    /// Before a message that lies at `place` takes its place in the order.
-    pub fn note_message(self: *Recorder, place: u64) error{NoMemory}!void {
+    pub fn has_room_for_late(self: *Recorder) bool {
+        if (self.late_count.raw -% self.late_done.load(.acquire) < late_max) return true;
+        self.ring();
+        return false;
+    }
+
+    /// The message that lies at `place` has its place in the order. There is room for one more.
+    pub fn note_message(self: *Recorder, place: u64) void {
         if (self.o.sync == .async or !self.is_recording) return;
         const file_no = @as(Place, @bitCast(place)).file_no;
         if (file_no == self.current.?.file_no or mutant.on(.late_unforced)) return;
         const count = self.late_count.raw;
-        if (count -% self.late_done.load(.acquire) == late_max) return error.NoMemory;
         self.late[count % late_max] = file_no;
         self.late_count.store(count +% 1, .release);
     }

@@ -1,6 +1,6 @@
-//! The record of a context, but for threads and clocks: opened and recovered at its start, replayed,
-//! and looked after by an agent, which makes the next file before it is needed, forces data to the
-//! disk where that is asked for (`RecordSync`), and closes what is full.
+//! The record of a context, but for threads and clocks: opened and recovered at its start,
+//! replayed, and looked after by an agent, which makes the next file before it is needed, forces
+//! data to the disk where that is asked for (`RecordSync`), and closes what is full.
 //!
 //! Whoever has the first file of the record locked owns the record.
 
@@ -228,10 +228,13 @@ pub const Recording = struct {
             return .something;
         }
         if (asked != r.forced.raw or is_interval) {
-            if (self.force(self.sync_fd) and self.force_late(late_count)) r.forced_sqn = @max(r.forced_sqn, to);
+            const is_done = self.force(self.sync_fd) and self.force_late(late_count);
+            if (is_done) r.forced_sqn = @max(r.forced_sqn, to);
             r.forced.store(asked, .release);
             if (asked > 0) return .forced;
         }
+        // Nobody may ask before there is room for one more.
+        if (late_count != r.late_done.raw) _ = self.force_late(late_count);
         if (r.state.load(.acquire) != .wanted) return .nothing;
         var text: files.ErrorText = .{};
         if (r.make_file(self.disk, self.next_no, r.wanted_blocks, &text)) |file| {

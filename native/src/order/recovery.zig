@@ -77,7 +77,6 @@ const Scan = struct {
     gpa: std.mem.Allocator,
     files: []const []align(8) const u8,
     found: *Found,
-    any: bool = false,
     /// Nothing from here on is looked at.
     limit_sqn: u64,
     /// Streams for which there is an entry, by id.
@@ -85,6 +84,8 @@ const Scan = struct {
 
     fn run(self: *Scan) error{OutOfMemory}!void {
         for (self.files, 0..) |bytes, n| try self.read_table(bytes, @intCast(n));
+        self.found.first_sqn = self.first_sqn();
+        self.found.next_sqn = self.found.first_sqn;
         for (self.files, 0..) |bytes, n| {
             const count: u32 = @intCast((bytes.len + block_bytes - 1) / block_bytes);
             var block: u32 = 1;
@@ -107,6 +108,13 @@ const Scan = struct {
                 if (!try self.read_segment(place, header)) return;
             }
         }
+    }
+
+    /// Where the order begins: a first segment that is damaged does not make it begin later.
+    fn first_sqn(self: *const Scan) u64 {
+        const header = self.header_at(RecordFileHeader, .{ .file_no = 0, .block = 0 }, 0) orelse
+            return 0;
+        return if (header.is_true(0)) header.base_sqn else 0;
     }
 
     /// Something is wrong here. It matters only if the order does not go on elsewhere.
@@ -149,11 +157,6 @@ const Scan = struct {
     /// False: the prefix ends.
     fn read_segment(self: *Scan, place: Place, header: *const BlockHeader) error{OutOfMemory}!bool {
         const f = self.found;
-        if (!self.any) {
-            self.any = true;
-            f.first_sqn = header.base_sqn;
-            f.next_sqn = header.base_sqn;
-        }
         if (f.next_sqn >= self.limit_sqn) return false;
         if (header.base_sqn != f.next_sqn and !mutant.on(.segment_gap_believed)) {
             self.note(place, 0);

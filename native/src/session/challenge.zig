@@ -364,7 +364,9 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     // back, and may not begin with one that was taken under its old window.
     const unprocessed = has and s.?.is_mandatory() and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
-        durable.limit(s.?, &self.shared, .{ .msg = @min(s.?.next.msg, s.?.processed_next()) })
+        durable.limit(s.?, &self.shared, .{
+            .msg = @min(s.?.next.msg, s.?.processed_next()),
+        })
     else if (!has)
         .{ .msg = 0 }
     else if (p.asks_first) s.?.next else durable.limit(s.?, &self.shared, s.?.next);

@@ -4,8 +4,9 @@
 //! over, that is what may be acknowledged (`forced`), and the next one begins if anything came
 //! meanwhile. So a force is shared by all that arrived during the one before.
 //!
-//! A message in assembly is acknowledged piece by piece all the same, once everything in front of it
-//! is forced: its sender needs that to go on, and keeps a message until all of it is acknowledged.
+//! A message in assembly is acknowledged piece by piece all the same, once everything in front of
+//! it is forced: its sender needs that to go on, and keeps a message until all of it is
+//! acknowledged.
 
 const frame = @import("../wire/frame.zig");
 const mutant = @import("../testing/mutant.zig");

@@ -263,7 +263,9 @@ pub const Cluster = struct {
         if (which == Timer.look) return watch.look(self);
         if (which < Timer.bury) return in_place.find(self, self.senders[which - Timer.find]);
         if (which < Timer.map) return in_place.bury(self, self.senders[which - Timer.bury]);
-        if (which < Timer.record_agent) return in_place.map(self, self.receivers[which - Timer.map]);
+        if (which < Timer.record_agent) {
+            return in_place.map(self, self.receivers[which - Timer.map]);
+        }
         recorded.step(self, self.receivers[which - Timer.record_agent]);
     }
 

@@ -1,11 +1,11 @@
-//! Simulated receivers that record: their disks, their record agents, what happens to both, and the
-//! checkers of the record. The code under test is the engine's `Recording`, `Recorder`, recovery and
-//! replay; only the disk below them is another (`sim_disk.zig`).
+//! Simulated receivers that record: their disks, their record agents, what happens to both, and
+//! the checkers of the record. The code under test is the engine's `Recording`, `Recorder`,
+//! recovery and replay; only the disk below them is another (`sim_disk.zig`).
 //!
-//! The rules. What a process recorded is the begin of the order of the next, byte for byte under the
-//! same sqns, and nothing more. A kill costs nothing that was ordered. A loss of power costs nothing
-//! that was forced, and with `RecordSync: "commit"` nothing that was acknowledged. A damaged or full
-//! disk costs nothing below the sqn that is named.
+//! The rules. What a process recorded is the begin of the order of the next, byte for byte under
+//! the same sqns, and nothing more. A kill costs nothing that was ordered. A loss of power costs
+//! nothing that was forced, and with `RecordSync: "commit"` nothing that was acknowledged. A full
+//! or failing disk costs nothing below the sqn that is named.
 
 const std = @import("std");
 const base_limits = @import("../limits.zig");
@@ -65,7 +65,6 @@ pub const Record = struct {
     promised: u64 = 0,
     stopped: bool = false,
     flipped: bool = false,
-    dbg: [5]u64 = @splat(0),
     connections: [windows_max]u64 = @splat(0),
     /// By window: acknowledged before what a death took that may take it.
     forgiven: [windows_max]u64 = @splat(0),
@@ -132,7 +131,6 @@ pub const Record = struct {
         self.end = end;
         // A life that ends while it replays has the rest of it still.
         self.ordered = @max(node.log.ordered_next(), self.recording.found.next_sqn);
-        if (r.current) |cur| self.dbg = .{ cur.file_no, cur.next_block, cur.block_count, cur.entries, r.stream_count };
         self.promised = r.forced_sqn;
         self.stopped = !r.is_recording;
         if (self.stopped) self.promised = @min(self.ordered, r.stopped_sqn.raw);
@@ -271,7 +269,8 @@ pub fn begin(c: *Cluster, node: *ReceiverNode) void {
     const next = found.next_sqn;
     judge_end(c, rec, node, next);
     if (rec.recording.first_sqn() != found.first_sqn) {
-        c.verdict.fail(.record, c.now_ns, "receiver {d}: replay begins at {d}, the record at {d}", .{
+        c.verdict.fail(.record, c.now_ns, "receiver {d}: replay begins at {d}, the record at " ++
+            "{d}", .{
             node.index, rec.recording.first_sqn(), found.first_sqn,
         });
     }
@@ -292,10 +291,6 @@ fn judge_end(c: *Cluster, rec: *Record, node: *ReceiverNode, next: u64) void {
         rec.ordered
     else if (rec.end == .power and c.scenario.record.sync != .async) rec.promised else 0;
     if (next >= low and (next <= rec.ordered or rec.end == .none)) return;
-    const f = &rec.recording.found;
-    std.debug.print("DBG end {t} next {d} ordered {d} promised {d} damage {any} heads {d} used {any} cut {d}\n", .{ rec.end, next, rec.ordered, rec.promised, f.damage, f.damaged_heads, f.used_blocks, rec.recording.files_cut });
-    for (f.segments.items[f.segments.items.len -| 4..]) |seg| std.debug.print("DBG seg file {d} block {d} base {d} end {d} off {d}\n", .{ seg.place.file_no, seg.place.block, seg.base_sqn, seg.end_sqn, seg.end_offset });
-    std.debug.print("DBG last life: current {d} next_block {d} of {d} entries {d} streams {d}\n", .{ rec.dbg[0], rec.dbg[1], rec.dbg[2], rec.dbg[3], rec.dbg[4] });
     c.verdict.fail(.record, c.now_ns, "receiver {d}: the record ends at {d} after the process " ++
         "ended ({t}) at {d}, of which {d} are promised", .{
         node.index, next, rec.end, rec.ordered, low,

@@ -103,8 +103,8 @@ pub fn totals(out: *Writer, t: *const Totals, seeds: u64, took_ns: u64) !void {
         "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
         t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
     });
-    try out.print("records: {d} messages delivered again from them, {d} losses of power, {d} bits " ++
-        "flipped, {d} disks full or failing\n", .{
+    try out.print("records: {d} messages delivered again from them, {d} losses of power, {d} " ++
+        "bits flipped, {d} disks full or failing\n", .{
         t.replayed, t.power_losses, t.flips, t.disk_failures,
     });
     try out.print("in place: {d} messages, {d} of them kept by nobody, {d} steps of " ++
