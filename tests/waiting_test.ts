@@ -23,8 +23,8 @@ test("rule 17: ready, flush, connected and start end with the signal's reason", 
     };
     // Nobody listens: nothing is acknowledged, and in the end there is no room.
     const message = new Uint8Array(16 * 1024);
-    while (tx.send(message) === RcmStatus.OK);
-    assert.equal(tx.send(message), RcmStatus.WOULD_BLOCK);
+    while (tx.sendData(message) === RcmStatus.OK);
+    assert.equal(tx.sendData(message), RcmStatus.WOULD_BLOCK);
     for (const [name, wait] of Object.entries(waits)) {
       const abort = new AbortController();
       const waiting = wait(abort.signal);
@@ -57,7 +57,7 @@ test("rule 26: an iterator that does not ask holds the sender back, and loses no
     let sent = 0;
     // Both memories are full in the end, and stay so: it is not room for a moment that is missing.
     for (let refused = 0; refused < 3;) {
-      if (tx.send(message) === RcmStatus.OK) {
+      if (tx.sendData(message) === RcmStatus.OK) {
         sent += 1;
         refused = 0;
       } else if (!await tx.ready(300)) refused += 1;
@@ -71,7 +71,7 @@ test("rule 26: an iterator that does not ask holds the sender back, and loses no
       if (taken === sent) break;
     }
     assert.equal(await tx.flush(10_000), true);
-    assert.equal(tx.send(message), RcmStatus.OK);
+    assert.equal(tx.sendData(message), RcmStatus.OK);
   });
 });
 
@@ -103,9 +103,9 @@ test("total order: a busy sender holds back another by a bounded batch", async (
       got.length = 0;
       // Nobody looks before both have written.
       let sent = 0;
-      while (sent < backlog && busy!.send(encoder.encode("busy")) === RcmStatus.OK) sent += 1;
+      while (sent < backlog && busy!.sendData(encoder.encode("busy")) === RcmStatus.OK) sent += 1;
       assert.ok(sent > 4 * BATCH, `a backlog of ${sent}`);
-      assert.equal(quiet!.send(encoder.encode("quiet")), RcmStatus.OK);
+      assert.equal(quiet!.sendData(encoder.encode("quiet")), RcmStatus.OK);
       await until(() => {
         rx.poll();
         return got.length === sent + 1;
