@@ -73,13 +73,22 @@ export function nativeText(
 ): string {
   const plan = resolveContext(loadConfig(config), context);
   const deliver: Deliver = plan.rx.length > 0 ? "poll" : "none";
-  const chosen = plan.tx.map((tx) => ({
-    plan: tx,
-    partitions: tx.partitions,
+  const tx = plan.tx.map((topic) => ({
+    plan: topic,
+    partitions: topic.partitions,
     txArg: 0,
     repairFd: -1,
   }));
   const { replayFrom } = plan.record;
   const record = plan.isRecord && deliver !== "none" ? { directory: workDir, replayFrom } : null;
-  return startText(plan, prefix, deliver, chosen, injection, record);
+  return startText(plan, {
+    prefix,
+    deliver,
+    tx,
+    injection,
+    record,
+    isManual: false,
+    countersText: "{}",
+    stateDirectory: workDir,
+  });
 }

@@ -3,11 +3,14 @@
 import { join, resolve } from "node:path";
 import process from "node:process";
 import type { RcmContext, RcmFactory } from "./api.ts";
+import { checkArbPath, parseArbAddress } from "./arbitration/address.ts";
+import { readArbConfig } from "./arbitration/config_read.ts";
 import {
   configView,
   contextName,
   contextNames,
   loadConfig,
+  loadConfigText,
   type LoadedConfig,
   type RcmConfigInput,
   resolveContext,
@@ -26,7 +29,6 @@ import {
   statisticsText,
   type StatsContext,
 } from "./observe/statistics.ts";
-import { unsupported } from "./unsupported.ts";
 
 /** Longest prefix of file names in `/dev/shm`, in bytes. */
 const PREFIX_BYTES_MAX = 200;
@@ -85,7 +87,7 @@ export function newRcmFactory(
       `newRcmFactory: lang is "zh_CN" or "en_US", not ${JSON.stringify(lang)}`,
     );
   }
-  const loaded = config === null ? null : loadConfig(config);
+  let loaded = config === null ? null : loadConfig(config);
   const library = nativeLibrary();
   const home = resolve(workDir ?? process.cwd());
   const folder = join(home, "log");
@@ -95,6 +97,7 @@ export function newRcmFactory(
   const members = new Set<Member>();
   const known = new WeakSet<RcmContext>();
   let prefix = "";
+  let arbitration: { readonly address: string; readonly path: string } | null = null;
   let hadContext = false;
   let deleting: Promise<void> | null = null;
 
@@ -105,11 +108,15 @@ export function newRcmFactory(
   function requireConfig(call: string): LoadedConfig {
     requireAlive(call);
     if (loaded !== null) return loaded;
-    // setArbArg is not supported, so it can't have come before.
-    throw new RcmError(
-      "STATE",
-      `${call}: the configuration is to come from arbitration, and setArbArg has not been called`,
-    );
+    if (arbitration === null) {
+      throw new RcmError(
+        "STATE",
+        `${call}: the configuration is to come from arbitration, and setArbArg has not been called`,
+      );
+    }
+    const { address, path } = arbitration;
+    loaded = loadConfigText(readArbConfig(library, address, path), `${path}/config`);
+    return loaded;
   }
 
   function newRcmContext(name: string): RcmContext {
@@ -126,6 +133,12 @@ export function newRcmFactory(
         { details: unsupportedKeys },
       );
     }
+    if (plan.tier !== null && arbitration === null) {
+      throw new RcmError(
+        "STATE",
+        `newRcmContext: context ${name} is a member of tier ${plan.tier.name}: call setArbArg first`,
+      );
+    }
     for (const old of [...members]) if (old.name === name && old.stopped) members.delete(old);
     hadContext = true;
     openNames.add(name);
@@ -134,6 +147,7 @@ export function newRcmFactory(
       prefix,
       workDir: home,
       tierName,
+      arbitration,
       contexts: contextNames(configured),
       library,
       log,
@@ -200,10 +214,14 @@ export function newRcmFactory(
       requireAlive("setLogArg");
       log.setLogArg(minLevel, logger);
     },
-    setArbArg() {
+    setArbArg(address, path) {
       requireAlive("setArbArg");
       requireNoContext("setArbArg");
-      unsupported("setArbArg (arbitration)");
+      parseArbAddress(address);
+      checkArbPath(path);
+      arbitration = { address, path };
+      // What was read from somewhere else is not this.
+      if (config === null) loaded = null;
     },
     setEventCallback(cb, user) {
       requireAlive("setEventCallback");

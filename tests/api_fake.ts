@@ -85,6 +85,7 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
     sharedMemory: false,
   };
   return {
+    tier: null,
     isRecord: false,
     record: { directory: "", fileBytes: 8 << 20, sync: "async", replayFrom: 0 },
     context: {
@@ -109,6 +110,9 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
       startTimeoutMs: 1000,
       isTotalOrder: true,
       usePreAllocate: false,
+      latencySamples: 0,
+      txTierId: 0,
+      txTierName: "",
       ...change,
     },
     tx: [{
@@ -147,6 +151,7 @@ export function fakeContext(plan: ContextPlan = fakePlan()): FakeContext {
     prefix: "",
     workDir: "rcm-fake",
     tierName: plan.context.name,
+    arbitration: null,
     contexts: [],
     library: fake.library,
     log,
@@ -182,7 +187,7 @@ function createFake(): Fake {
   const put = (buffer: NativeBuffer, content: string) =>
     encoder.encodeInto(content, buffer as Uint8Array).written;
 
-  const calls: NativeCalls = {
+  const known: Partial<NativeCalls> = {
     rcm_abi_hash: () => 0,
     rcm_version: (buffer) => put(buffer, "rcm version fake"),
     rcm_last_error: (buffer) => put(buffer, "what went wrong"),
@@ -288,6 +293,15 @@ function createFake(): Fake {
       return 0;
     },
   };
+
+  // Calls that no test of the fake needs are told by name.
+  const calls = new Proxy(known, {
+    get(target, name) {
+      const call = target[name as keyof NativeCalls];
+      if (call === undefined) throw new Error(`the fake library has no ${String(name)}`);
+      return call;
+    },
+  }) as NativeCalls;
 
   const fake: Fake = {
     library: { calls, map: (address) => memory[(address / 2 ** 40) as 0 | 1 | 2], path: "fake" },

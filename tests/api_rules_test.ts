@@ -21,7 +21,9 @@ test("rule 1: a factory makes its log folder and nothing else", () =>
     const unset = newRcmFactory(null, bus.workDir);
     throwsCode(() => unset.newRcmContext("x"), "STATE");
     throwsCode(() => unset.getConfig(), "STATE");
-    throwsCode(() => unset.setArbArg("127.0.0.1:2181", "/rcm"), "UNSUPPORTED");
+    throwsCode(() => unset.setArbArg("127.0.0.1:2181", "rcm"), "ARGUMENT");
+    throwsCode(() => unset.setArbArg("not a server", "/rcm"), "ARGUMENT");
+    throwsCode(() => unset.newRcmContext("x"), "STATE");
     await deleteRcmFactory(unset);
     const lang = "de_DE" as unknown as "en_US";
     throwsCode(() => newRcmFactory(bus.config, bus.workDir, lang), "ARGUMENT");
@@ -216,7 +218,8 @@ test("rule 6: a wiped sender with IsHandshake 1 goes on where its receivers are"
       for (let i = 0; i < 10; i += 1) assert.equal(tx.sendData(`${run}.${i}`), RcmStatus.OK);
       assert.equal(await tx.flush(10_000), true);
       await factory.deleteRcmContext(sender);
-      for (const name of bus.files()) assert.ok(name.startsWith("tx1_"), name);
+      const left = bus.files().filter((name) => name !== "rx1_counters");
+      for (const name of left) assert.ok(name.startsWith("tx1_"), name);
       bus.wipe();
     }
     await until(() => got.length >= 20, "all messages");

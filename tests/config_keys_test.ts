@@ -296,6 +296,9 @@ test("defaults reach a context that gives nothing", () => {
     startTimeoutMs: 5000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
+    txTierId: 0,
+    txTierName: "",
   });
 });
 
@@ -354,6 +357,9 @@ test("given values reach the context, in its units", () => {
     startTimeoutMs: 7000,
     isTotalOrder: true,
     usePreAllocate: false,
+    latencySamples: 0,
+    txTierId: 0,
+    txTierName: "",
   });
   assert.equal(isRecord, false);
   assert.equal(tierName, "a");

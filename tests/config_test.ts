@@ -62,7 +62,10 @@ test("guide 5.2: client1 sends to server1 and server2", () => {
   assert.equal(client.tx.length, 1);
   assert.equal(client.tx[0]?.topic, "req");
   assert.deepEqual(client.tx[0]?.partitions.map(({ receivers }) => receivers), [
-    [{ id: 2, name: "server1", shared: false }, { id: 3, name: "server2", shared: false }],
+    [
+      { id: 2, name: "server1", shared: false, tier: "", observer: false },
+      { id: 3, name: "server2", shared: false, tier: "", observer: false },
+    ],
   ]);
   const [rx] = resolveContext(loaded, "server2").rx;
   assert.deepEqual([rx?.transportId, rx?.topic, rx?.partitionNo, rx?.lane], [1, "req", 1, 0]);
@@ -138,12 +141,50 @@ test("guide 6.2.1: the tier's contexts merge into 5.2", () => {
   assert.equal(node.values.SyncIp, "192.168.86.102");
   assert.equal(node.tierName, "HaTest");
   const receivers = resolveContext(loaded, "client1").tx[0]?.partitions[0]?.receivers;
-  assert.deepEqual(receivers?.map(({ name }) => name), [
-    "server1",
-    "server2",
-    "HaNode1",
-    "HaNode2",
+  assert.deepEqual(receivers?.map(({ name, tier }) => [name, tier]), [
+    ["server1", ""],
+    ["server2", ""],
+    ["HaNode1", "HaTest"],
+    ["HaNode2", "HaTest"],
   ]);
+  assert.deepEqual(receivers?.map(({ observer }) => observer), [false, false, false, false]);
+});
+
+test("guide 9.9.1: streams of a tier go by the lowest id of its members, and its name", () => {
+  const sample = change(tier(), {
+    "Contexts[1]": { TxTopics: [{ Name: "t" }], IsObserver: 1, ShmContext: "m2" },
+    "Contexts[2]": { TxTopics: [{ Name: "t" }] },
+    "Transports[0]": { UseSharedMemory: 1 },
+  });
+  const identity = (name: string) => {
+    const { txTierId, txTierName } = resolveContext(load(sample), name).context;
+    return [txTierId, txTierName];
+  };
+  assert.deepEqual(identity("a"), [0, ""], "a single node's is its own");
+  assert.deepEqual(identity("m1"), [3, "T"], "an observer's id is nobody's");
+  assert.deepEqual(identity("m2"), [3, "T"]);
+  const sent = resolveContext(load(sample), "m2").tx[0]?.partitions[0];
+  assert.equal(sent?.sharedMemory, false, "a tier's stream comes over the network");
+  assert.deepEqual(resolveContext(load(sample), "m1").rx[0]?.inPlace, []);
+  assert.deepEqual(
+    resolveContext(load(sample), "a").tx[0]?.partitions[0]?.receivers,
+    [
+      { id: 2, name: "m1", shared: false, tier: "T", observer: true },
+      { id: 3, name: "m2", shared: false, tier: "T", observer: false },
+    ],
+  );
+});
+
+test("what a sending tier can't do is told by its keys", () => {
+  const sample = change(tier(), {
+    "Contexts[1]": { TxTopics: [{ Name: "t" }] },
+    "Contexts[2]": { TxTopics: [{ Name: "t" }], IsHandshake: 1 },
+  });
+  const { unsupportedKeys } = resolveContext(load(sample), "m2");
+  assert.ok(unsupportedKeys.includes("Rcm.Contexts[2].IsHandshake (m2)"), unsupportedKeys.join());
+  const receiving = change(tier(), { "Contexts[2]": { IsHandshake: 1 } });
+  const { unsupportedKeys: others } = resolveContext(load(receiving), "m2");
+  assert.ok(!others.some((key) => key.includes("IsHandshake")), others.join());
 });
 
 test("guide 7.2.6: shared memory merges into 5.2", () => {
@@ -375,7 +416,6 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
-    LatencyStatisticCount: 1,
     IsTotalOrder: 0,
     TierRmsLimitCount: 1,
     TierAsync: 1,

@@ -19,6 +19,7 @@ const layouts = {
   AckStats: zigStruct(source, "AckStats"),
   RxStats: zigStruct(source, "RxStats"),
   DeliverStats: zigStruct(source, "DeliverStats"),
+  LatencyStats: zigStruct(source, "LatencyStats"),
 };
 const abi = {
   ...layouts,
@@ -127,10 +128,12 @@ test("a sender's statistics have every field of guide 9.13.4", () => {
   const bytes = snapshotBytes(
     numbered(layouts.StatsHeader, 500, { txCount: 1, rxCount: 0 }),
     ["TxStats", tx],
+    ["LatencyStats", {}],
     ["AckStats", ack],
     ["AckStats", silent],
     ["AckStats", stranger],
     ["DeliverStats", {}],
+    ["LatencyStats", {}],
   );
   const { ctxs } = answer([context({ snapshot: readSnapshot(bytes, abi) })]);
   const [ctx] = ctxs;
@@ -225,9 +228,13 @@ test("txs has one array a transmitter with one object a partition", () => {
   const bytes = snapshotBytes(
     { txCount: 3 },
     ["TxStats", { txIndex: 0, transportId: 1 }],
+    ["LatencyStats", {}],
     ["TxStats", { txIndex: 0, transportId: 2 }],
+    ["LatencyStats", {}],
     ["TxStats", { txIndex: 1, transportId: 77 }],
+    ["LatencyStats", {}],
     ["DeliverStats", {}],
+    ["LatencyStats", {}],
   );
   const { txs } = answer([context({ snapshot: readSnapshot(bytes, abi) })]).ctxs[0]!;
   assert.deepEqual(
@@ -250,7 +257,10 @@ test("a receiver's and the deliverer's statistics have every field of guide 9.13
     connectionId: 2 ** 52 + 17,
   });
   const deliver = numbered(layouts.DeliverStats, 900);
-  const bytes = snapshotBytes({ rxCount: 1 }, ["RxStats", rx], ["DeliverStats", deliver]);
+  const bytes = snapshotBytes({ rxCount: 1 }, ["RxStats", rx], ["DeliverStats", deliver], [
+    "LatencyStats",
+    {},
+  ]);
   const [ctx] = answer([context({ snapshot: readSnapshot(bytes, abi) })]).ctxs;
   assert.deepEqual(ctx?.txs, []);
   const guide = {
@@ -317,7 +327,7 @@ test("a context's counters are there, each from its field", () => {
     lastErrno: 1,
     lastErrorKey: 22004,
   });
-  const bytes = snapshotBytes(header, ["DeliverStats", {}]);
+  const bytes = snapshotBytes(header, ["DeliverStats", {}], ["LatencyStats", {}]);
   const [ctx] = answer([context({ snapshot: readSnapshot(bytes, abi) })]).ctxs;
   assert.equal(ctx?.["RefusedCount"], 3);
   assert.deepEqual(ctx?.["LastError"], {
@@ -397,7 +407,10 @@ test("a request that is none is an ARGUMENT error", () => {
 });
 
 test("a snapshot that is cut, or longer than read, is a NATIVE error", () => {
-  const bytes = snapshotBytes({ rxCount: 1 }, ["RxStats", {}], ["DeliverStats", {}]);
+  const bytes = snapshotBytes({ rxCount: 1 }, ["RxStats", {}], ["DeliverStats", {}], [
+    "LatencyStats",
+    {},
+  ]);
   readSnapshot(bytes, abi);
   const native = (e: unknown) => e instanceof RcmError && e.code === "NATIVE";
   assert.throws(() => readSnapshot(bytes.subarray(0, bytes.length - 8), abi), native);
@@ -417,4 +430,33 @@ test("roles are told as the guide prints them", () => {
     "Active",
     "Single",
   ]);
+});
+
+test("latencies are there where they are measured, each figure from its field", () => {
+  const ack = numbered(layouts.LatencyStats, 100);
+  const deliver = numbered(layouts.LatencyStats, 200);
+  const bytes = snapshotBytes(
+    { txCount: 2 },
+    ["TxStats", { transportId: 1 }],
+    ["LatencyStats", ack],
+    ["TxStats", { transportId: 2 }],
+    ["LatencyStats", {}],
+    ["DeliverStats", {}],
+    ["LatencyStats", deliver],
+  );
+  const [ctx] = answer([context({ snapshot: readSnapshot(bytes, abi) })]).ctxs;
+  const figures = (stats: Record<string, number>) => ({
+    Samples: stats["kept"],
+    Total: stats["total"],
+    MinNano: stats["minNs"],
+    P50Nano: stats["p50Ns"],
+    P90Nano: stats["p90Ns"],
+    P99Nano: stats["p99Ns"],
+    P999Nano: stats["p999Ns"],
+    MaxNano: stats["maxNs"],
+  });
+  assert.deepEqual(ctx?.txs[0]?.[0]?.["AckLatency"], figures(ack));
+  assert.ok(!("AckLatency" in ctx!.txs[0]![1]!), "it is not measured");
+  const tier = ctx?.["Tier"] as { Deliver: Record<string, unknown> };
+  assert.deepEqual(tier.Deliver["DeliverLatency"], figures(deliver));
 });

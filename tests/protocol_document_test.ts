@@ -26,6 +26,7 @@ const dissector = projectText("tools/wireshark/rcm.lua");
 const frame = projectText("native/src/wire/frame.zig");
 const node = projectText("native/src/window/node.zig");
 const record = projectText("native/src/order/record.zig");
+const counters = projectText("native/src/stats/counters.zig");
 const recordFile = projectText("native/src/order/record_file.zig");
 const limits = projectText("native/src/session/limits.zig");
 const seal = projectText("native/src/wire/seal.zig");
@@ -125,6 +126,7 @@ test("the files are as docs/files.md says", () => {
   const expected = new Map([
     ...zigLayouts(node, numbers),
     ...zigLayouts(recordFile, numbers),
+    ...zigLayouts(counters),
     ...[...zigLayouts(record, numbers)].filter(([name]) => name === "RecordHeader"),
   ]);
   assertSameLayouts(documentLayouts(files), expected, "docs/files.md");

@@ -2,12 +2,13 @@
 
 import { runTool } from "./process.ts";
 import { ensureSystemPrograms } from "./system.ts";
-import { bunVersion, ensureBun, ensureZig, zigVersion } from "./toolchain.ts";
+import { bunVersion, ensureBun, ensureCommandLibrary, ensureZig, zigVersion } from "./toolchain.ts";
 
 /** Makes everything ready that `build`, `demo` and `test` need. */
 export async function setUp(): Promise<{ readonly zig: string; readonly bun: string }> {
   const zig = await ensureZig();
   const bun = await ensureBun();
+  await ensureCommandLibrary(bun);
   await ensureSystemPrograms();
   return { zig, bun };
 }

@@ -9,7 +9,7 @@
 
 import { ensureLibrary } from "./native.ts";
 import { passThrough, runTool, ToolError } from "./process.ts";
-import { ensureBun, projectRoot } from "./toolchain.ts";
+import { ensureBun, ensureCommandLibrary, projectRoot } from "./toolchain.ts";
 
 await runTool(async () => {
   const at = Deno.args.findIndex((arg) => !arg.startsWith("--"));
@@ -26,6 +26,7 @@ await runTool(async () => {
   const env: Record<string, string> = {};
   if (inBun || flags.includes("--with-bun")) env["RCM_BUN"] = await ensureBun();
   const path = `${projectRoot}/${program}`;
+  if (inBun && program.startsWith("src/cli/")) await ensureCommandLibrary(await ensureBun());
   if (inBun) return await passThrough(await ensureBun(), [path, ...args], { env });
   return await passThrough(Deno.execPath(), ["run", "-A", path, ...args], { env });
 });

@@ -6,6 +6,7 @@
 import { capture, findProgram } from "./process.ts";
 
 interface SystemProgram {
+  /** A program, or the path of a file. */
   readonly program: string;
   readonly debianPackage: string;
   readonly purpose: string;
@@ -15,6 +16,17 @@ const systemPrograms: readonly SystemProgram[] = [
   { program: "nft", debianPackage: "nftables", purpose: "real packet loss in tests" },
   { program: "tshark", debianPackage: "tshark", purpose: "the test of the Wireshark dissector" },
   { program: "ip", debianPackage: "iproute2", purpose: "network namespaces in tests" },
+  { program: "java", debianPackage: "default-jre-headless", purpose: "ZooKeeper for tests" },
+  {
+    program: "/usr/share/java/zookeeper.jar",
+    debianPackage: "libzookeeper-java",
+    purpose: "arbitration in tests and examples",
+  },
+  {
+    program: "/usr/lib/x86_64-linux-gnu/libzookeeper_mt.so.2",
+    debianPackage: "libzookeeper-mt2",
+    purpose: "arbitration in ZooKeeper",
+  },
 ];
 
 /** Installs what is missing where it can; never fails. */
@@ -48,4 +60,14 @@ export async function ensureSystemPrograms(): Promise<void> {
 }
 
 const findMissing = (): SystemProgram[] =>
-  systemPrograms.filter((entry) => findProgram(entry.program) === null);
+  systemPrograms.filter(({ program }) =>
+    program.startsWith("/") ? !isFile(program) : findProgram(program) === null
+  );
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}

@@ -44,6 +44,31 @@ export async function ensureBun(): Promise<string> {
   return bun;
 }
 
+/** What the command line (`src/cli`) is made with, in the version that `package.json` names. */
+const commandPackage = "commander";
+
+/** Makes the command-line library ready for both runtimes; nothing else needs one. */
+export async function ensureCommandLibrary(bun: string): Promise<void> {
+  const manifest = `${projectRoot}/node_modules/${commandPackage}/package.json`;
+  const { devDependencies } = JSON.parse(Deno.readTextFileSync(`${projectRoot}/package.json`));
+  const wanted = devDependencies[commandPackage];
+  const isThere = () =>
+    exists(manifest) && JSON.parse(Deno.readTextFileSync(manifest)).version === wanted;
+  if (!isThere()) {
+    await withLock("packages", async () => {
+      if (isThere()) return; // Another process was first.
+      console.error(`fetching ${commandPackage} ${wanted} into node_modules/ ...`);
+      const options = { cwd: projectRoot, timeoutMs: 5 * 60_000 };
+      const { output } = await capture(bun, ["install", "--no-save"], options);
+      if (!isThere()) throw new ToolError(`${commandPackage} can't be fetched:\n${output.trim()}`);
+    });
+  }
+  // Deno has a cache of its own, and asks nobody where that is filled.
+  const spec = `npm:${commandPackage}@${wanted}`;
+  const { code, output } = await capture(Deno.execPath(), ["cache", spec], { cwd: projectRoot });
+  if (code !== 0) throw new ToolError(`${spec} can't be fetched:\n${output.trim()}`);
+}
+
 /** Zig's caches stay in the project unless the user has chosen a place. */
 export function zigEnvironment(): Record<string, string> {
   const cache = Deno.env.get("ZIG_GLOBAL_CACHE_DIR") ?? `${toolchainRoot}/zig-cache`;

@@ -65,13 +65,16 @@ const JAVA_OPTIONS = [
 ];
 const FOUR_LETTER_WORDS = "ruok,srvr,stat,mntr,cons,dump,wchs,wchp,isro";
 
-/** Why there can be no servers here; false: there can. */
+/** Where Debian puts the client library, unless `RCM_ZK_LIB` names another. */
+const CLIENT = process.env["RCM_ZK_LIB"] ?? "/usr/lib/x86_64-linux-gnu/libzookeeper_mt.so.2";
+const INSTALL =
+  "sudo apt-get install -y libzookeeper-java libzookeeper-mt2 default-jre-headless (deno task setup)";
+
+/** Why there can be no servers and clients here; false: there can. */
 export function zookeeperMissing(): string | false {
-  if (JARS.some((jar) => !existsSync(jar)) || spawnSync("java", ["-version"]).error !== undefined) {
-    return "needs ZooKeeper and Java: deno task setup, or sudo apt-get install -y zookeeper " +
-      "libzookeeper-mt2 default-jre-headless";
-  }
-  return false;
+  const absent = [...JARS, CLIENT].find((file) => !existsSync(file));
+  if (absent !== undefined) return `needs ${absent}: ${INSTALL}`;
+  return spawnSync("java", ["-version"]).error === undefined ? false : `needs Java: ${INSTALL}`;
 }
 
 /** Starts servers; they answer when this resolves. */
@@ -176,7 +179,8 @@ function makeServer(
     const limit = performance.now() + READY_LIMIT_MS;
     while (await modeOf(port) === null) {
       if (performance.now() > limit) throw new Error(`ZooKeeper at ${port} did not come up`);
-      if (processes[index]?.exitCode != null) throw new Error(`ZooKeeper at ${port} has ended`);
+      const code = processes[index]?.exitCode ?? null;
+      if (code !== null) throw new Error(`ZooKeeper at ${port} has ended with code ${code}`);
       await pause(20);
     }
   }

@@ -4,9 +4,10 @@
 //!     sim --mutants | --mutant NAME [--seed N ...]
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
-//! from 2^40 on) and some in which receivers record (from 2^42 on), then seeds from 1 on until ten
-//! million events. With `--seed N` alone just that one; with `--events` or `--minutes` from it on. A
-//! violation prints the command that replays it. The last line is `N passed, N failed`.
+//! from 2^40 on), some with a tier that receives (2^42) or sends (2^43), some in which receivers
+//! record (2^44), then seeds from 1 on until ten million events. With `--seed N` alone just that
+//! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
+//! The last line is `N passed, N failed`.
 
 const std = @import("std");
 const cluster_file = @import("testing/cluster.zig");
@@ -17,6 +18,10 @@ const dice = @import("testing/dice.zig");
 const mutation = @import("testing/mutation.zig");
 const report = @import("testing/report.zig");
 const scenario = @import("testing/scenario.zig");
+const tier_cluster = @import("testing/tier_cluster.zig");
+const tier_report = @import("testing/tier_report.zig");
+const tier_scenario = @import("testing/tier_scenario.zig");
+const SendingTier = @import("testing/sending_tier.zig").SendingTier;
 const Cluster = cluster_file.Cluster;
 const Mutant = mutant_file.Mutant;
 
@@ -75,6 +80,7 @@ const regression_seeds = [_]u64{
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;
 const recorded_seeds_default = 40;
+const tier_seeds_default = 40;
 
 const Arguments = struct {
     seed: ?u64 = null,
@@ -167,6 +173,8 @@ fn number(text: []const u8) u64 {
 
 const Tally = struct {
     totals: Totals = .{},
+    tiers: tier_cluster.Counts = .{},
+    tier_seeds: u64 = 0,
     seeds: u64 = 0,
     digest: u64 = 0,
     passed: u64 = 0,
@@ -185,6 +193,10 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
         for (0..recorded_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_recorded_seed + i, a.verbose);
         }
+        for (0..tier_seeds_default) |i| {
+            try run_seed(out, &tally, scenario.first_tier_seed + i, a.verbose);
+            try run_seed(out, &tally, scenario.first_sending_tier_seed + i, a.verbose);
+        }
     }
     const only_one = a.seed != null and a.last == null and a.events == null and a.minutes == null;
     const first = a.seed orelse 1;
@@ -195,20 +207,49 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
     while (true) : (seed += 1) {
         try run_seed(out, &tally, seed, a.verbose or only_one);
         if (seed == last) break;
-        if (events) |n| if (tally.totals.events >= n) break;
+        if (events) |n| if (tally.totals.events + tally.tiers.events >= n) break;
         const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
         if (a.minutes) |n| if (gone_ns >= @as(i96, n) * std.time.ns_per_min) break;
         if (tally.failed >= 20) break;
     }
     const gone_ns = from.durationTo(.now(io, .awake)).toNanoseconds();
-    try report.totals(out, &tally.totals, tally.seeds, @intCast(gone_ns));
+    const took_ns: u64 = @intCast(gone_ns);
+    if (tally.seeds > 0) try report.totals(out, &tally.totals, tally.seeds, took_ns);
+    if (tally.tier_seeds > 0) {
+        try tier_report.totals(out, &tally.tiers, tally.tier_seeds, took_ns);
+    }
     try out.print("digest {x:0>16}\n", .{tally.digest});
     try out.print("{d} passed, {d} failed\n", .{ tally.passed, tally.failed });
     return tally.failed;
 }
 
+fn run_sending_tier(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
+    const run: *SendingTier = try .init(std.heap.c_allocator, seed);
+    defer run.deinit();
+    run.run();
+    tally.seeds += 1;
+    tally.digest = dice.mix(tally.digest, run.digest);
+    tally.totals.add(&run.totals);
+    if (run.verdict.violation) |*v| {
+        tally.failed += 1;
+        try report.violation(out, seed, v);
+        try out.flush();
+    } else tally.passed += 1;
+    if (!verbose) return;
+    try out.print("seed {d}: {d} members, {d} receivers, {d} messages, {d} reigns, {d} steps, " ++
+        "digest {x:0>16}\n", .{
+        seed,               run.members.len,   run.receivers.len, run.total,
+        run.totals.leaders, run.totals.events, run.digest,
+    });
+    try out.flush();
+}
+
 fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
     report.running = seed;
+    if (seed >= tier_scenario.first_seed) return run_tier(out, tally, seed, verbose);
+    if (seed >= scenario.first_sending_tier_seed) {
+        return run_sending_tier(out, tally, seed, verbose);
+    }
     const cluster: *Cluster = try .init(std.heap.c_allocator, seed);
     defer cluster.deinit();
     if (verbose) {
@@ -233,6 +274,32 @@ fn run_seed(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void 
     }
 }
 
+fn run_tier(out: *std.Io.Writer, tally: *Tally, seed: u64, verbose: bool) !void {
+    const cluster: *tier_cluster.Cluster = try .init(std.heap.c_allocator, seed);
+    defer cluster.deinit();
+    if (verbose) {
+        try tier_report.scenario(out, &cluster.scenario);
+        try out.flush();
+    }
+    cluster.run();
+    tally.tier_seeds += 1;
+    tally.digest = dice.mix(tally.digest, cluster.digest);
+    tally.tiers.add(&cluster.counts);
+    if (cluster.model.verdict.violation) |*v| {
+        tally.failed += 1;
+        try report.violation(out, seed, v);
+        if (verbose) try tier_report.state(out, cluster);
+        try out.flush();
+    } else tally.passed += 1;
+    if (verbose) {
+        try out.print("seed {d}: {d} events, digest {x:0>16}\n", .{
+            seed, cluster.counts.events, cluster.digest,
+        });
+        try out.flush();
+    }
+}
+
 test {
+    _ = @import("testing/tier_cluster.zig");
     _ = @import("testing/cluster.zig");
 }

@@ -17,6 +17,8 @@ test {
     _ = @import("agent/lending.zig");
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
+    _ = @import("agent/tier_send_test.zig");
+    _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("arbiter/events.zig");
@@ -25,6 +27,7 @@ test {
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
+    _ = @import("order/tier_log_test.zig");
     _ = @import("repair/loss_detector.zig");
     _ = @import("repair/retransmit_handler.zig");
     _ = @import("session/notices.zig");
@@ -33,8 +36,13 @@ test {
     _ = @import("session/sender.zig");
     _ = @import("sim.zig");
     _ = @import("stats/counters_file.zig");
+    _ = @import("stats/latency.zig");
     _ = @import("stats/snapshot.zig");
     _ = @import("testing/cluster.zig");
+    _ = @import("tier/epoch.zig");
+    _ = @import("tier/entry.zig");
+    _ = @import("tier/tree.zig");
+    _ = @import("tier/tx_positions.zig");
     _ = @import("testing/dice.zig");
     _ = @import("testing/messages.zig");
     _ = @import("testing/model.zig");
@@ -45,6 +53,8 @@ test {
     _ = @import("tier/epoch.zig");
     _ = @import("tier/limits.zig");
     _ = @import("tier/member_test.zig");
+    _ = @import("tier/stage.zig");
+    _ = @import("tier/state_file.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

@@ -160,16 +160,17 @@ export interface Arbiter {
 
   /**
    * Opens a session (again after `"expired"`) and makes `classer/<me>` or `observer/<me>`; parents
-   * are made where they are missing, `<path>` itself is not.
+   * and `<path>` are made where they are missing.
    *
    * Where another session holds the name it waits up to 2T (the session of a process that died
    * goes by itself), and never deletes it.
    *
    * @param kind `"none"`: only connects, for tools that read and `rcm config push`
    * @returns the first view, read after a sync
-   * @throws RcmError `ARBITRATION`: no server answers within `connectTimeoutMilli`, `<path>` does
-   * not exist, authentication failed, "already running"; `NATIVE`: the client library is missing;
-   * `STATE`: joined already, or closed
+   * @throws RcmError `ARBITRATION`: no server answers within `connectTimeoutMilli`, the chroot of
+   * the address does not exist, authentication is needed, "already running", `master` holds no
+   * record; nothing is left behind then, and it may be called again; `STATE`: joined already, or
+   * closed
    */
   join(state: MemberState, kind?: "member" | "observer" | "none"): Promise<TierView>;
 
@@ -181,8 +182,13 @@ export interface Arbiter {
    *
    * @param expectedVersion of the view that the record was made from; null: there is no `master`
    * @param record with `established` (and `forced`) unchanged from that view
+   * Where the promise rejects, the transaction may still be done when the link is back: the arbiter
+   * then gives `running` up by itself as soon as it sees it. `master` may then name this candidate.
+   *
    * @returns `"done"`: this node is the only candidate, and `version` is what `establish` names
    * first; `"refused"`: somebody else stands or stood
+   * @throws RcmError `ARBITRATION`: it is not known, or there is no session; `STATE`: it stands
+   * already (`resign` first)
    */
   campaign(expectedVersion: number | null, record: MasterRecord): Promise<WriteResult>;
 

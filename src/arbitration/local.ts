@@ -59,10 +59,14 @@ export async function createLocalTree(options: LocalOptions): Promise<Tree> {
     watchdog: () => events.watchdog(),
   });
 
+  /** Listeners are told from the event loop: this may happen in the middle of a call. */
   function become(next: SessionState, why: string): void {
     if (state === next) return;
     state = next;
-    events.session(next, why);
+    const session = id;
+    setTimeout(() => {
+      if (id === session && state !== "closed") events.session(next, why);
+    }, 0);
   }
 
   function expire(why: string): void {
@@ -130,7 +134,7 @@ export async function createLocalTree(options: LocalOptions): Promise<Tree> {
       sweep();
     } catch (error) {
       // A disk that fails for a moment; the lease ends when it lasts.
-      return events.session(state, error instanceof Error ? error.message : String(error));
+      return events.fault(error instanceof Error ? error.message : String(error));
     }
     if (tree.sessions[id] === undefined) return expire("others have ended the session");
     fire();
@@ -240,18 +244,26 @@ export async function createLocalTree(options: LocalOptions): Promise<Tree> {
     },
     hold: (path, on) => native.tell({ op: abi.ArbiterOp.HOLD, path, version: on ? 1 : 0 }),
     lease: () => native.lease(),
+    end() {
+      leave();
+      native.end();
+    },
     async close(timeoutMilli) {
-      clearInterval(timer);
-      if (state === "connected") {
-        try {
-          store.change(endSessions([id]));
-          remove(store.sessionPath(id));
-        } catch {
-          // The lock goes with the native side, and others see that.
-        }
-      }
-      state = "closed";
+      leave();
       await native.close(timeoutMilli);
     },
   };
+
+  function leave(): void {
+    clearInterval(timer);
+    const wasOpen = state === "connected";
+    state = "closed";
+    if (!wasOpen) return;
+    try {
+      store.change(endSessions([id]));
+      remove(store.sessionPath(id));
+    } catch {
+      // The lock goes with the native side, and others see that.
+    }
+  }
 }

@@ -13,6 +13,7 @@ import type {
   WriteResult,
 } from "./arbiter.ts";
 import { requireParts } from "./config_nodes.ts";
+import { makeFolders } from "./tree_folders.ts";
 import { arbitrationError } from "./native_session.ts";
 import { masterText, readMaster, readMember, sameMaster } from "./records.ts";
 import type { Tree, TreeChange, TreeEvents } from "./tree.ts";
@@ -45,6 +46,8 @@ export async function createArbiter(
   const listeners = new Set<ArbiterListener>();
   let mine = "";
   let joined = false;
+  /** What this session wants of `running`: a node of it without a claim is removed. */
+  let claim: "none" | "standing" | "held" = "none";
   let closing: Promise<void> | null = null;
   let lastShown = "";
   /** A reading is due; one runs at a time. */
@@ -54,13 +57,20 @@ export async function createArbiter(
   const tree = await makeTree({
     session(state, why) {
       tell((l) => l.onSession?.(state, why));
-      if (state === "expired") joined = false;
+      if (state === "expired") {
+        joined = false;
+        claim = "none";
+      }
       if (state === "connected") refresh();
     },
     changed(changedPath) {
       if (watched.has(changedPath)) refresh();
     },
-    watchdog: () => tell((l) => l.onWatchdog?.()),
+    watchdog() {
+      claim = "none";
+      tell((l) => l.onWatchdog?.());
+    },
+    fault: (text) => tell((l) => l.onFault?.(text)),
   });
 
   function tell(call: (listener: ArbiterListener) => void): void {
@@ -87,8 +97,9 @@ export async function createArbiter(
 
   async function readTier(): Promise<TierView> {
     if (tier === "") return NOTHING;
-    const master = await tree.get(masterPath, true);
+    // In this order: a record that is read after `running` was gone is what to stand with.
     const running = await tree.get(runningPath, true);
+    const master = await tree.get(masterPath, true);
     return {
       master: master === null
         ? null
@@ -120,7 +131,10 @@ export async function createArbiter(
     while (stale && joined && closing === null) {
       stale = false;
       try {
-        show(await readTier());
+        const view = await readTier();
+        show(view);
+        // A transaction that was given up as lost was done after all.
+        if (view.running?.mine === true && claim === "none") await resign();
       } catch (error) {
         // Whoever is cut off reads again when the link is back ("connected").
         if (tree.session === "connected" && closing === null) {
@@ -145,24 +159,6 @@ export async function createArbiter(
     if (joined) return;
     if (tree.session === "expired") throw arbitrationError(`${call}: the session has expired`);
     throw new RcmError("STATE", `arbiter.${call}: there is no session; join first`);
-  }
-
-  async function makeFolders(leaf: string): Promise<void> {
-    const parts = leaf.split("/").slice(1);
-    for (let i = 1; i <= parts.length; i += 1) {
-      const folder = "/" + parts.slice(0, i).join("/");
-      if (await tree.get(folder, false) !== null) continue;
-      let outcome = await tree.change([{ op: "create", path: folder, data: "" }]);
-      for (let tries = 1; outcome === "lost" && tries < TRIES_MAX; tries += 1) {
-        outcome = await tree.change([{ op: "create", path: folder, data: "" }]);
-      }
-      if (outcome === "done" || outcome === "exists") continue;
-      throw arbitrationError(
-        outcome === "missing"
-          ? `${folder} can't be made: its parent is missing (a chroot in the address has to exist)`
-          : `${folder} can't be made (${outcome})`,
-      );
-    }
   }
 
   /** Makes the own node; waits while another session has it. */
@@ -192,17 +188,25 @@ export async function createArbiter(
   ): Promise<TierView> {
     if (closing !== null) throw new RcmError("STATE", "arbiter.join: it has been closed");
     if (joined) throw new RcmError("STATE", "arbiter.join: it has joined already");
-    await tree.open(options.connectTimeoutMilli ?? CONNECT_TIMEOUT_MS);
-    if (tier !== "" && kind !== "none") {
-      for (const folder of [folders.member, folders.observer]) await makeFolders(folder);
-      mine = `${folders[kind]}/${node}`;
-      await takeName(state);
-      tree.keep(mine, JSON.stringify(state), true);
-    } else mine = "";
-    joined = true;
-    lastShown = "";
-    await tree.sync(tier === "" ? path : masterPath);
-    return show(await readTier());
+    try {
+      await tree.open(options.connectTimeoutMilli ?? CONNECT_TIMEOUT_MS);
+      mine = "";
+      if (tier !== "" && kind !== "none") {
+        for (const folder of [folders.member, folders.observer]) await makeFolders(tree, folder);
+        mine = `${folders[kind]}/${node}`;
+        await takeName(state);
+        tree.keep(mine, JSON.stringify(state), true);
+      }
+      lastShown = "";
+      await tree.sync(tier === "" ? path : masterPath);
+      const view = await readTier();
+      joined = true;
+      return show(view);
+    } catch (error) {
+      // Nothing of a session that failed to join stays behind.
+      if (closing === null) tree.end();
+      throw error;
+    }
   }
 
   async function campaign(
@@ -210,15 +214,31 @@ export async function createArbiter(
     record: MasterRecord,
   ): Promise<WriteResult> {
     requireJoined("campaign");
+    if (claim !== "none") throw new RcmError("STATE", `arbiter.campaign: it stands already`);
+    claim = "standing";
+    try {
+      const result = await stand(expectedVersion, record);
+      claim = result.kind === "done" && claim === "standing" ? "held" : "none";
+      return result;
+    } catch (error) {
+      claim = "none";
+      throw error;
+    }
+  }
+
+  async function stand(
+    expectedVersion: number | null,
+    record: MasterRecord,
+  ): Promise<WriteResult> {
     const data = masterText(record);
-    const stand: TreeChange = { op: "create", path: runningPath, data: node, ephemeral: true };
+    const running: TreeChange = { op: "create", path: runningPath, data: node, ephemeral: true };
     const changes: TreeChange[] = expectedVersion === null
-      ? [{ op: "create", path: masterPath, data }, stand]
-      : [{ op: "set", path: masterPath, data, version: expectedVersion }, stand];
+      ? [{ op: "create", path: masterPath, data }, running]
+      : [{ op: "set", path: masterPath, data, version: expectedVersion }, running];
     const version = expectedVersion === null ? 0 : expectedVersion + 1;
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       const outcome = await tree.change(changes);
-      if (outcome === "missing" && expectedVersion === null) await makeFolders(base);
+      if (outcome === "missing" && expectedVersion === null) await makeFolders(tree, base);
       const view = outcome === "done" ? null : await read();
       const isDone = view === null || view.running?.mine === true &&
           view.master?.version === version && sameMaster(view.master.record, record);
@@ -262,6 +282,7 @@ export async function createArbiter(
 
   async function resign(): Promise<void> {
     if (closing !== null) return;
+    claim = "none";
     tree.hold(runningPath, false);
     while (joined && tier !== "") {
       const running = await tree.get(runningPath, true);

@@ -37,6 +37,8 @@ export interface TreeEvents {
   /** A node that was read with `watch` changed since (once for each such reading). */
   changed(path: string): void;
   watchdog(): void;
+  /** Something failed that lasts only for a moment: for the log. */
+  fault(text: string): void;
 }
 
 export interface Tree {
@@ -63,6 +65,8 @@ export interface Tree {
   /** `running` is this session's from now on, or no longer. */
   hold(path: string, on: boolean): void;
   lease(): LeaseView;
+  /** Ends the session, without a word; `open` may begin another. */
+  end(): void;
   /** Ends the session and frees the native side, within that time. */
   close(timeoutMilli: number): Promise<void>;
 }

@@ -238,11 +238,18 @@ export async function createZookeeperTree(options: ZookeeperOptions): Promise<Tr
     },
     hold: (path, on) => native.tell({ op: ArbiterOp.HOLD, path, version: on ? 1 : 0 }),
     lease: () => native.lease(),
+    end() {
+      leave();
+      native.end();
+    },
     async close(timeoutMs) {
-      if (state === "closed" && waiters.size === 0) return await native.close(timeoutMs);
-      state = "closed";
-      for (const waiter of [...waiters]) waiter();
+      leave();
       await native.close(timeoutMs);
     },
   };
+
+  function leave(): void {
+    state = "closed";
+    for (const waiter of [...waiters]) waiter();
+  }
 }

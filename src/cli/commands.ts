@@ -1,6 +1,7 @@
 /** The commands of `rcm`, in the order of `rcm --help`. A new one is a file and a line here. */
 
 import { addConfigCheck } from "./config_check.ts";
+import { addConfigPush } from "./config_push.ts";
 import { addRecordCut } from "./record_cut.ts";
 import { addRecordDump } from "./record_dump.ts";
 import { addRecordVerify } from "./record_verify.ts";
@@ -13,4 +14,5 @@ export const commands: readonly AddCommand[] = [
   addRecordVerify,
   addRecordCut,
   addConfigCheck,
+  addConfigPush,
 ];

@@ -9,7 +9,7 @@ import * as abi from "../native/abi.ts";
 import { nativeLibrary } from "../native/library.ts";
 import type { CountersNames } from "../observe/counters_text.ts";
 import { readSnapshot, type Snapshot } from "../observe/statistics.ts";
-import { readStruct } from "../observe/structs.ts";
+import { readStruct, type StructLayout, type StructValues } from "../observe/structs.ts";
 
 /** Where the files lie. */
 export const COUNTERS_FOLDER = "/dev/shm";
@@ -167,18 +167,17 @@ function addUp(parts: readonly Snapshot[]): Snapshot {
       else header[name] = LATEST.has(name) ? Math.max(known, value) : known + value;
     }
   }
-  const delivers = parts.map((part) => part.deliver);
+  // The receiving side's is the only one that is not empty.
+  const order = parts.find(({ deliver }) => deliver.nextMsgSqn > 0) ?? parts[0];
   return {
     header: header as Snapshot["header"],
     tx: parts.flatMap((part) => part.tx),
     rx: parts.flatMap((part) => part.rx),
-    // The receiving side's is the only one that is not empty.
-    deliver: delivers.find((one) => one.nextMsgSqn > 0) ?? delivers[0] ?? EMPTY_DELIVER,
+    deliver: order?.deliver ?? empty(abi.DeliverStats),
+    latency: parts.find(({ latency }) => latency.capacity > 0)?.latency ?? empty(abi.LatencyStats),
   };
 }
 
-const EMPTY_DELIVER = readStruct(
-  new DataView(new ArrayBuffer(abi.DeliverStats.bytes)),
-  0,
-  abi.DeliverStats,
-);
+function empty<F extends string>(layout: StructLayout<F>): StructValues<F> {
+  return readStruct(new DataView(new ArrayBuffer(layout.bytes)), 0, layout);
+}

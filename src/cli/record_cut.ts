@@ -9,9 +9,9 @@ import { summaryLines } from "./record_verify.ts";
 import { CommandError, group, type Shell, wholeNumber } from "./shell.ts";
 
 const ABOUT =
-  "Makes a record end in front of a sequence number, as if its context had been killed there: its " +
-  "next start goes on at that number. Messages from there on are gone, but for whole files, which " +
-  "become <name>.cut. Refused while a running context owns the record.";
+  "Makes a record end in front of a sequence number, as if its context had been killed there: " +
+  "its next start goes on at that number. Messages from there on are gone, but for whole files, " +
+  "which become <name>.cut. Refused while a running context owns the record.";
 
 /** Adds `rcm record cut`. */
 export function addRecordCut(program: Command, shell: Shell): void {

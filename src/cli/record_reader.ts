@@ -346,7 +346,7 @@ function checkOf(block: Block, at: number, padded: number, isReference: boolean)
   return checkHeader(crc, block, at, isReference);
 }
 
-/** Stream and length, sqn, msg_no (of a reference: 0), time_ms, args, as five numbers of 64 bits. */
+/** Stream and length, sqn, msg_no (of a reference: 0), time_ms, args, as numbers of 64 bits. */
 function checkHeader(crc: number, block: Block, at: number, isReference: boolean): number {
   const { fields } = abi.RecordHeader;
   const words = new Uint8Array(40);

@@ -25,6 +25,7 @@ interface StatOptions {
   readonly interval: string;
   readonly count?: string;
   readonly directory: string;
+  readonly prefix?: string;
 }
 
 /** Two looks at all contexts, `rates` between them. */
@@ -47,6 +48,7 @@ export function addStat(program: Command, shell: Shell): void {
     .option("-i, --interval <ms>", "between two looks, which rates are taken from; 0: one", "500")
     .option("-n, --count <looks>", "with --watch: end after so many")
     .option("-c, --context <name...>", "these contexts only")
+    .option("--prefix <text>", "contexts with this file prefix only (setFilePrefix)")
     .option("--json", "one line of JSON a look: getStatistics, and where each context runs")
     .option("--directory <folder>", "where the files lie", COUNTERS_FOLDER)
     .addHelpText(
@@ -76,13 +78,11 @@ async function stat(options: StatOptions, shell: Shell): Promise<void> {
   }
 }
 
-function look({ context, directory }: StatOptions): Found {
-  const found = readAllCounters(directory);
-  if (context === undefined) return found;
-  return {
-    looks: found.looks.filter(({ names }) => context.includes(names.context)),
-    faults: found.faults,
-  };
+function look({ context, directory, prefix }: StatOptions): Found {
+  const { looks, faults } = readAllCounters(directory);
+  const isWanted = ({ names }: CountersLook) =>
+    (context?.includes(names.context) ?? true) && (prefix ?? names.prefix) === names.prefix;
+  return { looks: looks.filter(isWanted), faults };
 }
 
 function show(looks: Looks, options: StatOptions, shell: Shell): void {

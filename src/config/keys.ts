@@ -10,7 +10,12 @@
 import { choice, flag, integer, type Key, list, type Part, type Place, text } from "./key_kinds.ts";
 
 /** The parts that this version has. */
-export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus", "shared memory", "record"]);
+export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>([
+  "bus",
+  "shared memory",
+  "record",
+  "tier",
+]);
 
 const U16_MAX = 0xffff;
 const I31_MAX = 2 ** 31 - 1;
@@ -242,8 +247,8 @@ export const KEYS = [
     CONTEXT,
     0,
     [0, 10_000_000],
-    "ordered log",
-    "Samples that are kept for the latency statistics; 0: none",
+    "bus",
+    "Samples that are kept for the latency statistics; 0: none are taken",
   ),
   integer(
     "SendWindowSize",
@@ -491,6 +496,12 @@ export const KEYS = [
     "Partitions of the topic; without it all that have a transport (guide 7.2.9)",
   ),
 ] as const;
+
+/** Values that are not built yet of keys that are. */
+export const UNBUILT_VALUES: Readonly<Record<string, readonly unknown[]>> = {
+  SyncMode: [1, 2],
+  TierAsync: [true],
+};
 
 /** Every row at a place, in the table's order. */
 export function keysAt(place: Place): readonly Key[] {

@@ -43,8 +43,27 @@ export function loadConfig(
   source: string | URL | RcmConfigInput,
   options: LoadOptions = {},
 ): LoadedConfig {
+  return checkSource((faults) => readSource(source, faults), options);
+}
+
+/**
+ * The same for a text that was read elsewhere.
+ * @param origin what it is called in messages
+ */
+export function loadConfigText(
+  text: string,
+  origin: string,
+  options: LoadOptions = {},
+): LoadedConfig {
+  return checkSource((faults) => readText(text, origin, faults), options);
+}
+
+function checkSource(
+  read: (faults: Faults) => { origin: string; value: unknown },
+  options: LoadOptions,
+): LoadedConfig {
   const faults = createFaults();
-  const { origin, value } = readSource(source, faults);
+  const { origin, value } = read(faults);
   const check = { faults, cores: () => options.cores ?? coreCount() };
   const { clusterId, model } = readRoot(value, check);
   if (model !== undefined) checkAcross(model, faults);
@@ -74,7 +93,14 @@ function readFile(path: string, faults: Faults): { origin: string; value: unknow
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw configError(show(path), [`it can't be read: ${reason}`], { cause });
   }
-  const origin = basename(path);
+  return readText(text, basename(path), faults);
+}
+
+function readText(
+  text: string,
+  origin: string,
+  faults: Faults,
+): { origin: string; value: unknown } {
   try {
     const { value, repeated } = parseJsonText(text);
     for (const { line, column, key } of repeated) {

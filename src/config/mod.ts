@@ -7,7 +7,7 @@ export type {
   RcmTopicInput,
   RcmTransportInput,
 } from "./key_types.ts";
-export { loadConfig, type LoadedConfig, type LoadOptions } from "./load.ts";
+export { loadConfig, loadConfigText, type LoadedConfig, type LoadOptions } from "./load.ts";
 export { nearestName, suggestion } from "./names.ts";
 export {
   contextName,

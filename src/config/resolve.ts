@@ -5,9 +5,9 @@ import { contextValues, defaultOf, type Entry, type Found, idOf, look } from "./
 import { show } from "./faults.ts";
 import { splitAddresses } from "./formats.ts";
 import type { ContextValues } from "./key_types.ts";
-import { BUILT_PARTS, keysAt } from "./keys.ts";
+import { BUILT_PARTS, keysAt, UNBUILT_VALUES } from "./keys.ts";
 import type { LoadedConfig } from "./load.ts";
-import type { Model, Node, Route } from "./model.ts";
+import type { Model, Node, Route, Routes } from "./model.ts";
 import { type ResolvedTier, resolveTier } from "./tier.ts";
 import { suggestion } from "./names.ts";
 
@@ -20,6 +20,10 @@ export interface ConfiguredReceiver {
   readonly name: string;
   /** Reads the sender's window in place (`UseSharedMemory`, `ShmContext`). */
   readonly shared: boolean;
+  /** Its tier's name: the tier as a whole acknowledges; "" for a single node. */
+  readonly tier: string;
+  /** Observes its tier: what it has does not count. */
+  readonly observer: boolean;
 }
 
 /** A context whose window is read in place. */
@@ -100,6 +104,15 @@ export interface ResolvedBasics {
   readonly startTimeoutMs: number;
   readonly isTotalOrder: boolean;
   readonly usePreAllocate: boolean;
+  /** Kept for the latency statistics; 0: none are taken. */
+  readonly latencySamples: number;
+  /**
+   * The id that streams of a tier's members go by (guide 9.9.1): the lowest id of its contexts,
+   * observers aside, so that all of them know it; 0 for a single node.
+   */
+  readonly txTierId: number;
+  /** The name that they go by: the tier's; "" for a single node. */
+  readonly txTierName: string;
 }
 
 /** How a context records what it receives, if it does. */
@@ -162,7 +175,7 @@ export function resolveContext(
   const values = valuesOf(entry);
   const senders = nodesByTransport(model, "tx");
   return {
-    context: basicsOf(node, clusterId, values),
+    context: basicsOf(node, clusterId, values, model),
     tierName: values.IsSingleton ? node.name : values.TierName,
     tier: resolveTier(model, node, values),
     isRecord: values.IsRecord,
@@ -239,7 +252,12 @@ function valuesOf(entry: Entry<"context">): ContextValues {
   };
 }
 
-function basicsOf(node: Node, clusterId: number, values: ContextValues): ResolvedBasics {
+function basicsOf(
+  node: Node,
+  clusterId: number,
+  values: ContextValues,
+  model: Model,
+): ResolvedBasics {
   return {
     name: node.name,
     id: node.id,
@@ -262,13 +280,30 @@ function basicsOf(node: Node, clusterId: number, values: ContextValues): Resolve
     startTimeoutMs: values.StartTimeoutSecs * 1000,
     isTotalOrder: values.IsTotalOrder,
     usePreAllocate: values.UsePreAllocate,
+    latencySamples: values.LatencyStatisticCount,
+    txTierId: values.IsSingleton ? 0 : tierId(model, values.TierName),
+    txTierName: values.IsSingleton ? "" : values.TierName,
   };
 }
 
+/** @returns the lowest id of a tier's members; of its observers where it has none */
+function tierId(model: Model, tier: string): number {
+  const contexts = model.nodes.filter(({ entry }) => placeInTier(entry).tier === tier);
+  const members = contexts.filter(({ entry }) => !placeInTier(entry).observer);
+  return Math.min(...(members.length > 0 ? members : contexts).map(({ id }) => id));
+}
+
 /** True where a receiver reads a sender's window of a transport in place (guide 7.2.6). */
-function readsInPlace(receiver: Node, sender: string, transport: Entry<"transport">): boolean {
-  return look(transport, "UseSharedMemory").value &&
-    look(receiver.entry, "ShmContext").value.includes(sender);
+function readsInPlace(receiver: Node, sender: Node, transport: Entry<"transport">): boolean {
+  // A tier's stream comes from whoever leads, over the network.
+  return look(transport, "UseSharedMemory").value && look(sender.entry, "IsSingleton").value &&
+    look(receiver.entry, "ShmContext").value.includes(sender.name);
+}
+
+/** What a sender has to know of a receiver's tier. */
+function placeInTier(entry: Entry<"context">): Pick<ConfiguredReceiver, "tier" | "observer"> {
+  if (look(entry, "IsSingleton").value) return { tier: "", observer: false };
+  return { tier: look(entry, "TierName").value, observer: look(entry, "IsObserver").value };
 }
 
 /** Where a received transport comes from: windows on this machine, the network, or both. */
@@ -277,14 +312,15 @@ function originsOf(
   { transport }: Route,
   senders: readonly Node[],
 ): Pick<ResolvedRx, "inPlace" | "network"> {
-  const inPlace = senders.filter(({ name }) => readsInPlace(node, name, transport));
+  const inPlace = senders.filter((sender) => readsInPlace(node, sender, transport));
   return {
     inPlace: inPlace.map(({ id, name }) => ({ id, name })),
     network: inPlace.length === 0 || inPlace.length < senders.length,
   };
 }
 
-function txOf({ name, entry, tx }: Node, model: Model): readonly ResolvedTx[] {
+function txOf(node: Node, model: Model): readonly ResolvedTx[] {
+  const { entry, tx } = node;
   const receivers = nodesByTransport(model, "rx");
   const topics = new Map<string, ResolvedTxPartition[]>();
   for (const route of tx.all) {
@@ -296,9 +332,10 @@ function txOf({ name, entry, tx }: Node, model: Model): readonly ResolvedTx[] {
       receivers: (receivers.get(transport) ?? []).map((receiver) => ({
         id: receiver.id,
         name: receiver.name,
-        shared: readsInPlace(receiver, name, transport),
+        shared: readsInPlace(receiver, node, transport),
+        ...placeInTier(receiver.entry),
       })),
-      sharedMemory: look(transport, "UseSharedMemory").value,
+      sharedMemory: look(transport, "UseSharedMemory").value && look(entry, "IsSingleton").value,
     };
     const partitions = topics.get(route.topic);
     if (partitions === undefined) topics.set(route.topic, [partition]);
@@ -356,19 +393,44 @@ function nearer<T>(transport: Found<T>, context: Found<T>): T {
 function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
   const transports = [...tx.all, ...rx.all].map((route) => route.transport);
   const found = [...new Set(transports), entry].flatMap(unsupportedOf);
-  return [...new Set(found)];
+  const ofTier = [...unsupportedOfTier(entry), ...unsupportedOfSendingTier(entry, tx)];
+  return [...new Set([...found, ...ofTier])];
+}
+
+/** What members of a tier acknowledge to each other does not wait for their disks. */
+function unsupportedOfTier(entry: Entry<"context">): readonly string[] {
+  const sync = look(entry, "RecordSync");
+  const isMember = !look(entry, "IsSingleton").value;
+  return isMember && sync.value === "commit" ? [pathText(sync.at)] : [];
+}
+
+/** What the one logical stream of a tier that sends can't do. */
+function unsupportedOfSendingTier(entry: Entry<"context">, tx: Routes): readonly string[] {
+  if (look(entry, "IsSingleton").value || tx.all.length === 0) return [];
+  // Its members number alike from 0 on, or go on: none can ask receivers for another number.
+  const handshake = look(entry, "IsHandshake");
+  const withoutAddr = tx.all
+    .filter(({ transport }) => !look(transport, "Addr").isGiven)
+    .map(({ transport }) => look(transport, "UseSharedMemory").at);
+  return [...(handshake.value ? [handshake.at] : []), ...withoutAddr].map(pathText);
 }
 
 function unsupportedOf(entry: Entry): readonly string[] {
   return keysAt(entry.kind).flatMap((key) => {
-    if (BUILT_PARTS.has(key.part)) return [];
+    const unbuilt = UNBUILT_VALUES[key.name];
+    if (BUILT_PARTS.has(key.part) && unbuilt === undefined) return [];
     // The table's names are those of the kind's values.
     const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
+    if (unbuilt !== undefined && !unbuilt.includes(value)) return [];
     const isDefault = Array.isArray(value)
       ? value.length === 0
       : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);
-    return isDefault ? [] : [`${at.path}${at.label === "" ? "" : ` (${at.label})`}`];
+    return isDefault ? [] : [pathText(at)];
   });
+}
+
+function pathText({ path, label }: Found<unknown>["at"]): string {
+  return `${path}${label === "" ? "" : ` (${label})`}`;
 }
 
 /** Values that are written another way than the default and mean the same. */

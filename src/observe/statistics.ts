@@ -140,6 +140,17 @@ type DeliverField =
   | "waitContextId"
   | "waitTransportId";
 
+type LatencyField =
+  | "capacity"
+  | "kept"
+  | "total"
+  | "minNs"
+  | "p50Ns"
+  | "p90Ns"
+  | "p99Ns"
+  | "p999Ns"
+  | "maxNs";
+
 /** Generated layouts and enums that a snapshot is read by; `src/native/abi.ts` has them all. */
 export interface StatsAbi {
   readonly StatsHeader: StructLayout<HeaderField>;
@@ -147,6 +158,7 @@ export interface StatsAbi {
   readonly AckStats: StructLayout<AckField>;
   readonly RxStats: StructLayout<RxField>;
   readonly DeliverStats: StructLayout<DeliverField>;
+  readonly LatencyStats: StructLayout<LatencyField>;
   readonly TxPhase: Readonly<Record<string, number>>;
   readonly RxPhase: Readonly<Record<string, number>>;
   readonly AckState: Readonly<Record<string, number>>;
@@ -157,10 +169,14 @@ export interface Snapshot {
   readonly header: StructValues<HeaderField>;
   readonly tx: readonly {
     readonly stats: StructValues<TxField>;
+    /** From `send` to the acknowledgement of everybody. */
+    readonly latency: StructValues<LatencyField>;
     readonly acks: readonly StructValues<AckField>[];
   }[];
   readonly rx: readonly StructValues<RxField>[];
   readonly deliver: StructValues<DeliverField>;
+  /** From a message's arrival to its handing over to the program. */
+  readonly latency: StructValues<LatencyField>;
 }
 
 /** A topic and partition, as configured. */
@@ -207,23 +223,25 @@ export function readSnapshot(bytes: Uint8Array, abi: StatsAbi): Snapshot {
   }
 
   const header = next(abi.StatsHeader);
-  const tx: { stats: StructValues<TxField>; acks: StructValues<AckField>[] }[] = [];
+  const tx: Snapshot["tx"][number][] = [];
   for (let i = 0; i < header.txCount; i += 1) {
     const stats = next(abi.TxStats);
+    const latency = next(abi.LatencyStats);
     const acks: StructValues<AckField>[] = [];
     for (let k = 0; k < stats.ackCount; k += 1) acks.push(next(abi.AckStats));
-    tx.push({ stats, acks });
+    tx.push({ stats, latency, acks });
   }
   const rx: StructValues<RxField>[] = [];
   for (let i = 0; i < header.rxCount; i += 1) rx.push(next(abi.RxStats));
   const deliver = next(abi.DeliverStats);
+  const latency = next(abi.LatencyStats);
   if (at !== header.totalBytes) {
     throw new RcmError(
       "NATIVE",
       `a statistics snapshot of ${header.totalBytes} bytes was read as ${at}`,
     );
   }
-  return { header, tx, rx, deliver };
+  return { header, tx, rx, deliver, latency };
 }
 
 /** What a program asked for. */
@@ -304,10 +322,10 @@ export function contextJson(c: StatsContext, abi: StatsAbi): object {
 /** One array a transmitter with one object a partition. */
 function transmittersJson(c: StatsContext, snapshot: Snapshot, abi: StatsAbi): object[][] {
   const transmitters = new Map<number, object[]>();
-  for (const { stats, acks } of snapshot.tx) {
+  for (const { stats, latency, acks } of snapshot.tx) {
     const partitions = transmitters.get(stats.txIndex) ?? [];
     transmitters.set(stats.txIndex, partitions);
-    partitions.push(txJson(c, stats, acks, abi));
+    partitions.push({ ...txJson(c, stats, acks, abi), ...latencyJson("AckLatency", latency) });
   }
   return [...transmitters].sort(([a], [b]) => a - b).map(([, partitions]) => partitions);
 }
@@ -433,6 +451,24 @@ function deliverJson(c: StatsContext, snapshot: Snapshot | null): object {
     WaitContextId: deliver?.waitContextId ?? 0,
     WaitTransportId: deliver?.waitTransportId ?? 0,
     CommittedSqn: deliver?.committedSqn ?? 0,
+    ...(snapshot === null ? {} : latencyJson("DeliverLatency", snapshot.latency)),
+  };
+}
+
+/** Only with `LatencyStatisticCount`. Nanoseconds, to 3 %; 0 while there are no samples. */
+function latencyJson(name: string, latency: StructValues<LatencyField>): object {
+  if (latency.capacity === 0) return {};
+  return {
+    [name]: {
+      Samples: latency.kept,
+      Total: latency.total,
+      MinNano: latency.minNs,
+      P50Nano: latency.p50Ns,
+      P90Nano: latency.p90Ns,
+      P99Nano: latency.p99Ns,
+      P999Nano: latency.p999Ns,
+      MaxNano: latency.maxNs,
+    },
   };
 }
 

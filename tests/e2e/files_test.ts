@@ -32,24 +32,25 @@ for (const runtime of runtimes) {
     const rights = (path: string) => (statSync(path).mode & 0o777).toString(8);
     const rx = await bed.node("deno", c);
     await rx.receiver("rx");
-    assert.deepEqual(bed.files(), [], "who only receives has none");
+    assert.deepEqual(bed.files(), ["rx_counters"], "who only receives has none of them");
     const tx = await bed.node(runtime, c);
     await tx.sender("client1", { topics: ["req"] });
-    assert.deepEqual(bed.files().sort(), NAMES);
+    const running = [...NAMES, "client1_counters", "rx_counters"].sort();
+    assert.deepEqual(bed.files().sort(), running);
     assert.equal(rights(shm), "700");
-    for (const name of NAMES) assert.equal(rights(join(shm, name)), "600", name);
+    for (const name of running) assert.equal(rights(join(shm, name)), "600", name);
     await tx.call("connected", { ...TX, receivers: 1, timeoutMs: LIMIT_MS });
     await tx.call("send", { ...run, count: 100 });
     await rx.received("rx", 100);
     await tx.close();
-    assert.deepEqual(bed.files().sort(), NAMES, "they stay");
+    assert.deepEqual(bed.files().sort(), [...NAMES, "rx_counters"], "they stay");
 
     // What the guide calls an emptied start: all of it by hand, then as if nothing had been.
     bed.wipe("client1");
-    assert.deepEqual(bed.files(), []);
+    assert.deepEqual(bed.files(), ["rx_counters"]);
     const again = await bed.node(runtime, c);
     await again.sender("client1", { topics: ["req"] });
-    assert.deepEqual(bed.files().sort(), NAMES);
+    assert.deepEqual(bed.files().sort(), running);
     await Promise.all([again, rx].map((node) => node.close()));
   });
 

@@ -88,6 +88,9 @@ export function zigLayouts(text: string, numbers: Readonly<Record<string, number
     const bytes = Number(bits) / 8;
     sizes.set(name!, { size: bytes, align: bytes });
   }
+  for (const [, name, bits] of text.matchAll(/^pub const (\w+) = enum\(u(\d+)\)/gm)) {
+    sizes.set(name!, { size: Number(bits) / 8, align: Number(bits) / 8 });
+  }
   const structs = /^pub const (\w+) = extern struct \{(.*?)\}(?:;\n|;$)/gms;
   for (const [, name, body] of text.matchAll(structs)) {
     const fields: LayoutField[] = [];

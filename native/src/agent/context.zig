@@ -31,6 +31,8 @@ const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
 const Token = @import("token.zig").Token;
 const Lending = @import("lending.zig").Lending;
+const Epoch = @import("../tier/epoch.zig").Epoch;
+const TxPosition = @import("../tier/tx_positions.zig").TxPosition;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
 
@@ -223,6 +225,11 @@ pub const Context = struct {
                 fds[n] = .{ .fd = s.socket.fd, .events = in, .revents = 0 };
                 n += 1;
             }
+            if (rx.tier) |tier| if (n + 2 <= fds.len) {
+                fds[n] = .{ .fd = tier.repair.fd, .events = in, .revents = 0 };
+                fds[n + 1] = .{ .fd = tier.group.fd, .events = in, .revents = 0 };
+                n += 2;
+            };
             if (n < fds.len) if (rx.control) |control| {
                 fds[n] = .{ .fd = control.fd, .events = in, .revents = 0 };
                 n += 1;
@@ -283,6 +290,9 @@ pub const Context = struct {
         };
         if (role != .tx) if (self.rx) |rx| {
             if (!rx.receiver.notices.empty()) wake = true;
+            if (rx.tier) |tier| if (tier.command_waits.load(.monotonic)) {
+                wake = true;
+            };
             const ordered = rx.log.ordered_next();
             if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
@@ -362,7 +372,7 @@ pub const Context = struct {
             _ = self.full_step();
             return;
         }
-        if (rx.log.next() - rx.log.read_next() >= wanted) return;
+        if (rx.log.ordered_next() - rx.log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
         if (rx.look(self.step_ns, now_ticks)) {
@@ -437,7 +447,9 @@ pub const Context = struct {
         }
         if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
-        return log.fill(self.descriptors(), max);
+        const filled = log.fill(self.descriptors(), max);
+        if (log.latency) |l| if (filled > 0) l.reach(log.read_next(), clock.monotonic_ns());
+        return filled;
     }
 
     /// The same where `ack` tells what was processed: `accepted` messages were handed over for good.
@@ -488,6 +500,13 @@ pub const Context = struct {
         return windows.region(number);
     }
 
+    /// Something was changed under the receive agent's token: its thread looks at once.
+    pub fn look_now(self: *Context) void {
+        for (&self.waiters) |*w| if (w.*) |*waiter| {
+            _ = waiter.wake_if_sleeping();
+        };
+    }
+
     /// JavaScript goes to sleep unless something waits for it.
     pub fn arm(self: *Context) bool {
         self.armed.arm();
@@ -503,6 +522,7 @@ pub const Context = struct {
         for (self.channels) |c| if (!c.sender.notices.empty()) return true;
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
+        if (rx.tier) |tier| if (tier.command_waits.load(.acquire)) return true;
         return rx.log.ordered_next() != rx.taken_next();
     }
 
@@ -523,6 +543,30 @@ pub const Context = struct {
         const now_ms = clock.monotonic_ns() / clock.ns_per_ms;
         @atomicStore(u32, &self.last_error_key, notice.code, .monotonic);
         @atomicStore(u64, &self.last_error_ms, now_ms, .monotonic);
+    }
+
+    // ---------------------------------------------------------------- of a tier
+
+    /// Of a member of a tier that sends (guide 9.9.1): it leads from now on, or follows, in the
+    /// reign of `epoch`. Called with each change of the role, by the thread that runs the tier.
+    pub fn set_tier_role(self: *Context, is_leader: bool, epoch: Epoch) void {
+        for (self.channels) |c| c.set_tier_role(is_leader, epoch);
+        // Whoever sleeps has something to announce.
+        if (self.waiters[0]) |*w| _ = w.wake_if_sleeping();
+    }
+
+    /// The host of `TxPositions`: what the leader tells of its windows, and what a follower hears.
+    pub fn tx_count(self: *const Context) u32 {
+        return @intCast(self.channels.len);
+    }
+
+    pub fn tx_position(self: *const Context, index: u32) TxPosition {
+        const c = self.channels[index];
+        return .{ .transport = c.transport, .acked = c.window.acked() };
+    }
+
+    pub fn tx_told(self: *Context, transport: u16, acked: u64) void {
+        for (self.channels) |c| if (c.transport == transport) c.tell_acked(acked);
     }
 
     // ---------------------------------------------------------------- state
@@ -633,6 +677,7 @@ pub const Context = struct {
         if (self.rx) |rx| {
             rx.deinit(gpa);
             rx.holding.deinit(gpa);
+            if (rx.log.latency) |l| l.destroy(gpa);
             rx.log.deinit(gpa);
             context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
             gpa.destroy(rx.holding);

@@ -2,7 +2,6 @@
 
 const std = @import("std");
 const abi = @import("../abi.zig");
-const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");
 const limits = @import("../limits.zig");
@@ -18,11 +17,14 @@ const store_file = @import("../window/store.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Bump = @import("../window/pool.zig").Bump;
 const Log = @import("../order/log.zig").Log;
+const Latency = @import("../stats/latency.zig").Latency;
 const loss = @import("../repair/loss_detector.zig");
 const peers = @import("../session/peers.zig");
 const Sender = @import("../session/sender.zig").Sender;
 const stream_file = @import("../session/stream.zig");
 const Receiver = @import("../session/receiver.zig").Receiver;
+const connection = @import("connection.zig");
+const random_seed = connection.random_seed;
 const injector_file = @import("injector.zig");
 const Injector = injector_file.Injector;
 const TxChannel = @import("tx_channel.zig").TxChannel;
@@ -30,6 +32,7 @@ const Transmitter = @import("transmitter.zig").Transmitter;
 const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
+const TierAgent = @import("tier_agent.zig").TierAgent;
 const Context = @import("context.zig").Context;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
@@ -75,7 +78,8 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
         w.* = wait.Waiter.init(strategy, failure) catch return error.Native;
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
-    if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    const receives = self.o().rx.len > 0 and self.o().deliver != .none;
+    if (receives or self.o().tier != null) try start_rx(self, failure);
     if (self.o().countersText.len > 0) {
         var counters: Counters = undefined;
         try counters.open(self, failure);
@@ -90,22 +94,6 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
         return error.Native;
     };
     return self;
-}
-
-fn random_seed(salt: u64) u64 {
-    var bytes: [8]u8 = undefined;
-    const got = std.os.linux.getrandom(&bytes, bytes.len, 0);
-    assert(got == bytes.len);
-    return std.mem.readInt(u64, &bytes, .little) ^ salt;
-}
-
-/// Start time in ms in the high bits, random in the low ones: a later start has a higher one, also
-/// after a wipe.
-fn connection_id(last: u64) u64 {
-    const random_bits = 11;
-    const low = random_seed(0) & ((1 << random_bits) - 1);
-    const fresh = ((clock.wall_ms() << random_bits) | low) & frame.number_max;
-    return @max(fresh, last + 1);
 }
 
 /// Null: no key. The configuration has checked the digits; this checks again.
@@ -135,6 +123,12 @@ fn make_injector(self: *Context, salt: u64) !?Injector {
     return try .init(self.gpa, options);
 }
 
+/// Null: nobody wants to know (`LatencyStatisticCount`).
+fn make_latency(self: *const Context, first: u64) error{OutOfMemory}!?*Latency {
+    const count = self.o().latencySamples;
+    return if (count > 0) try Latency.create(self.gpa, count, first) else null;
+}
+
 // -------------------------------------------------------------------- sending
 
 fn start_tx(self: *Context, failure: *Failure) StartError!void {
@@ -152,12 +146,16 @@ fn start_tx(self: *Context, failure: *Failure) StartError!void {
         });
         return error.Argument;
     }
+    const is_of_tier = o.txTierId != 0;
     const store = try store_file.Store.open(gpa, .{
         .prefix = o.prefix,
         .context = o.name,
         .arena_bytes = o.arenaBytes,
         .windows = names.items,
         .populate = o.usePreAllocate,
+        // What a member of a tier sends it makes of what it is given: from the first sqn on it
+        // makes all of it once more.
+        .begin_anew = is_of_tier and o.rx.len > 0 and o.replayFrom == 0,
     }, failure);
     self.store = store;
     const channels = try gpa.alloc(*TxChannel, names.items.len);
@@ -240,14 +238,13 @@ fn open_channel(
 ) StartError!*TxChannel {
     const gpa = self.gpa;
     const o = self.o();
+    const is_of_tier = o.txTierId != 0;
     const has_network = sends_to_network(p);
     const repair = if (has_network) try open_repair(self, p, failure) else null;
     errdefer if (repair) |r| udp.close(r.fd);
     const outs = try open_outs(self, tx, p, has_network, failure);
     errdefer close_outs(gpa, outs);
-    const now_ns = clock.monotonic_ns();
-    const configured = try configured_of(gpa, p);
-    defer gpa.free(configured);
+    const configured = try configured_of(self.parsed.arena.allocator(), p);
     const key = try group_key(p.groupKey, failure);
     const c = try gpa.create(TxChannel);
     errdefer gpa.destroy(c);
@@ -255,28 +252,29 @@ fn open_channel(
     const kept = open.window.connection_id() != 0;
     var sender: Sender = try .init(gpa, .{
         .cluster = o.clusterId,
-        .source = o.id,
+        .source = if (is_of_tier) o.txTierId else o.id,
+        .tier = is_of_tier,
         .transport = p.transportId,
         .tx_arg = tx.txArg,
-        .name = o.name,
+        .name = if (is_of_tier) o.txTierName else o.name,
         .sizes = .init(p.mtu, key != null),
         .is_multicast = has_network and outs[0].destination.is_multicast(),
         .has_network = has_network,
-        .shared_memory = p.sharedMemory,
+        .shared_memory = p.sharedMemory and !is_of_tier,
         .window_datagrams = o.sendWindowSize,
         .max_cache_messages = o.maxCacheMsgCount,
         .heartbeat_interval_ns = p.heartbeatIntervalMs * clock.ns_per_ms,
         .ack_timeout_ns = p.ackTimeoutMs * clock.ns_per_ms,
         .slow_disconnect = p.slowDisconnect,
-        .handshake = o.isHandshake and !kept,
-        .fresh = !kept,
+        .handshake = o.isHandshake and !kept and !is_of_tier,
+        .fresh = !kept and !is_of_tier,
         .start_timeout_ns = o.startTimeoutMs * clock.ns_per_ms,
         .configured = configured,
         .group_key = key,
         .repair_address = if (repair) |r| r.address else memory_only,
-        .connection = connection_id(open.window.connection_id()),
+        .connection = connection.next_id(open.window.connection_id()),
         .seed = random_seed(p.transportId),
-    }, &open.window, pool, now_ns);
+    }, &open.window, pool, clock.monotonic_ns());
     errdefer sender.deinit(gpa);
     c.* = .{
         .partition = p.partitionNo,
@@ -284,7 +282,7 @@ fn open_channel(
         .asynchronous = p.asynchronous,
         .window = &open.window,
         .sender = sender,
-        .shm = if (p.sharedMemory) try open_shm(gpa, open, pool) else null,
+        .shm = if (sender.o.shared_memory) try open_shm(gpa, open, pool) else null,
         .on_network = .init(sender.network_on),
         .outs = outs,
         .repair = repair,
@@ -294,7 +292,9 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
+    c.latency = try make_latency(self, open.window.written());
     c.sender.settle();
+    c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;
@@ -314,7 +314,13 @@ fn configured_of(
 ) error{OutOfMemory}![]peers.Configured {
     const configured = try gpa.alloc(peers.Configured, p.receivers.len);
     for (p.receivers, configured) |r, *c| {
-        c.* = .{ .id = r.id, .name = r.name, .shared = r.shared };
+        c.* = .{
+            .id = r.id,
+            .name = r.name,
+            .shared = r.shared,
+            .tier = r.tier,
+            .is_observer = r.observer,
+        };
     }
     return configured;
 }
@@ -434,6 +440,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.recording.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recording.recorder);
+    log.latency = try make_latency(self, log.next());
+    errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
     holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
@@ -450,7 +458,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .name = o.name,
             .channels = channels,
             .is_total_order = o.isTotalOrder,
-            .is_manual = o.ackManual,
+            // A tier acknowledges what is committed, whatever its programs do.
+            .is_manual = o.ackManual and o.tier == null,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
@@ -462,19 +471,26 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
-        .is_manual = o.ackManual,
+        .is_manual = o.ackManual and o.tier == null,
         .delivered = .init(log.processed_next()),
+        .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
     };
     try rx.init_buffers(gpa);
     rx.receiver.settle();
-    rx.receiver.shared.waits_for_disk = o.recordSync == .commit and record != null;
+    rx.receiver.shared.waits_for_disk = o.recordSync == .commit and record != null and
+        o.tier == null;
     if (record) |r| {
         const is_second = self.channels.len > 0 and self.waiters[1] != null;
         r.waiter = if (self.waiters[@intFromBool(is_second)]) |*w| w else null;
     }
+    if (o.tier) |*t| {
+        if (record) |r| r.recording.skip_replay();
+        rx.tier = try .create(gpa, .{ .o = o, .tier = t, .rx = rx, .seed = random_seed(o.id) }, failure);
+    }
+    errdefer if (rx.tier) |tier| tier.destroy();
     if (record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
@@ -484,10 +500,12 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
 /// Memory of the log and of early datagrams: one pool, or two where the log's is mapped from files.
 fn make_pools(self: *Context, region: region_file.Region) StartError![2]*ChunkPool {
     const gpa = self.gpa;
-    const is_recorded = self.o().recordDirectory.len > 0;
+    const is_tier = self.o().tier != null;
+    const is_recorded = is_tier or self.o().recordDirectory.len > 0;
     const holding_bytes = if (is_recorded) std.mem.alignForward(
         u64,
-        region.bytes / limits.record_holding_divisor,
+        // A tier's stage lies there too.
+        region.bytes / @as(u64, if (is_tier) 2 else limits.record_holding_divisor),
         limits.record_block_bytes,
     ) else 0;
     const log_bytes = region.bytes - holding_bytes;

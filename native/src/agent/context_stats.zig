@@ -6,11 +6,13 @@ const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const snapshot = @import("../stats/snapshot.zig");
 const clock = @import("clock.zig");
+const in_place = @import("../session/sender_in_place.zig");
 const Context = @import("context.zig").Context;
 const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
 const Stream = @import("../session/stream.zig").Stream;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const role_init = 0x01;
 const role_single = 0x11;
@@ -22,7 +24,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         c.token.take();
         const shm = if (c.shm) |*shm| shm else continue;
         shm.collect(clock.monotonic_ns(), &c.sender);
-        c.sender.tell_in_place();
+        in_place.tell_in_place(&c.sender);
     }
     defer for (self.channels) |c| c.token.give();
     if (self.rx) |rx| rx.token.take();
@@ -31,6 +33,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
     for (self.transmitters, 0..) |*t, i| {
         for (t.channels) |c| {
             w.put(tx_stats(self, c, @intCast(i)));
+            w.put(latency_stats(c.latency));
             for (c.sender.peers.slice()) |*p| w.put(ack_stats(p));
         }
     }
@@ -38,6 +41,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         for (rx.receiver.active()) |*s| w.put(rx_stats(rx, s));
     }
     w.put(deliver_stats(self));
+    w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
     return w.finish();
 }
 
@@ -117,7 +121,7 @@ fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
 /// A sending window, with at most `acks_max` of its receivers. The bytes.
 pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer: []u8) usize {
     const c = self.channels[place];
-    c.sender.tell_in_place();
+    in_place.tell_in_place(&c.sender);
     var w: snapshot.Writer = .{ .buffer = buffer };
     var h = common_header(self);
     h.tx_count = 1;
@@ -129,8 +133,10 @@ pub fn write_tx(self: *Context, place: u32, index: u32, acks_max: usize, buffer:
     var stats = tx_stats(self, c, index);
     stats.ack_count = @intCast(shown.len);
     w.put(stats);
+    w.put(latency_stats(c.latency));
     for (shown) |*p| w.put(ack_stats(p));
     w.put(std.mem.zeroes(snapshot.DeliverStats));
+    w.put(std.mem.zeroes(snapshot.LatencyStats));
     return w.finish();
 }
 
@@ -141,6 +147,7 @@ pub fn write_rx(self: *Context, buffer: []u8) usize {
     add_rx(&h, self.rx.?);
     w.put(h);
     w.put(deliver_stats(self));
+    w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
     return w.finish();
 }
 
@@ -156,7 +163,12 @@ pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) u
     w.put(h);
     for (shown) |*s| w.put(rx_stats(rx, s));
     w.put(std.mem.zeroes(snapshot.DeliverStats));
+    w.put(std.mem.zeroes(snapshot.LatencyStats));
     return w.finish();
+}
+
+fn latency_stats(latency: ?*const Latency) snapshot.LatencyStats {
+    return if (latency) |l| l.stats() else std.mem.zeroes(snapshot.LatencyStats);
 }
 
 fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
@@ -175,6 +187,7 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
             .handshake => .handshake,
             .started => if (draining) .draining else .started,
             .closed => .closed,
+            .follower => .follower,
         },
         .send_flag = @intFromBool(c.send_flag.load(.monotonic)),
         .max_udp_size = s.o.sizes.udp_bytes,
@@ -209,9 +222,11 @@ fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
 
 /// The fragment up to which everybody has the message at `acked`.
 fn first_fragment(c: *TxChannel, acked: u64) u32 {
+    // What a tier has committed ends with a message.
+    if (c.sender.peers.tiers.len > 0) return 0;
     var low: ?u32 = null;
     for (c.sender.peers.slice()) |*p| {
-        if (p.state != .connected) continue;
+        if (p.state != .connected or !p.counts_alone()) continue;
         const frag: u32 = if (p.acked.msg == acked) p.acked.frag else 0;
         low = @min(low orelse frag, frag);
     }
@@ -224,7 +239,7 @@ fn ack_stats(p: *const Peer) snapshot.AckStats {
         .state = if (p.state == .connected) .connected else .disconnect,
         .ip = p.address.ip,
         .port = p.address.port,
-        .is_mandatory_acker = @intFromBool(p.mandatory),
+        .is_mandatory_acker = @intFromBool(p.mandatory or p.tier != null),
         .is_configured = @intFromBool(p.configured),
         .frag_no = p.acked.frag,
         .is_out_of_memory = @intFromBool(p.no_memory),
@@ -288,10 +303,11 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     const log = rx.log;
     const delivered = rx.taken_next();
     const ordered = log.ordered_next();
-    d.first_msg_sqn = log.processed_next();
+    // What is not recorded goes when it was processed.
+    d.first_msg_sqn = if (rx.record) |record| record.recording.found.first_sqn else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
-    d.msgs_delivered = delivered;
+    d.msgs_delivered = delivered - rx.first_sqn;
     d.committed_sqn = ordered;
     if (rx.record) |record| {
         d.next_msg_sqn_record = @min(ordered, record.recording.recorder.stopped_sqn.load(.acquire));

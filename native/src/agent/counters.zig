@@ -22,9 +22,15 @@ const interval_ns = interval_ms * clock.ns_per_ms;
 /// Receivers of a window that are shown; there may be more.
 const acks_extra = 16;
 const acks_shown_max = 64;
-const stream_sections = std.math.divCeil(u32, limits.streams_max, per_section) catch unreachable;
 const per_section = counters.streams_per_section;
-const plain_bytes = @sizeOf(snapshot.StatsHeader) + @sizeOf(snapshot.DeliverStats);
+const stream_sections = limits.streams_max / per_section;
+comptime {
+    assert(stream_sections * per_section == limits.streams_max);
+}
+
+const plain_bytes = @sizeOf(snapshot.StatsHeader) + @sizeOf(snapshot.DeliverStats) +
+    @sizeOf(snapshot.LatencyStats);
+const tx_bytes = @sizeOf(snapshot.TxStats) + @sizeOf(snapshot.LatencyStats);
 
 /// What is known of an agent's last writing.
 const Written = struct {
@@ -52,12 +58,12 @@ pub const Counters = struct {
         const o = context.o();
         const count = context.channels.len;
         const has_rx = context.rx != null;
-        const wishes = try gpa.alloc(file.Wish, count + if (has_rx) 1 + stream_sections else 0);
+        const wishes = try gpa.alloc(file.Wish, count + if (has_rx) @as(u32, 1 + stream_sections) else 0);
         defer gpa.free(wishes);
         for (wishes[0..count], context.channels, 0..) |*wish, c, i| wish.* = .{
             .kind = .tx,
             .index = @intCast(i),
-            .capacity = @intCast(plain_bytes + @sizeOf(snapshot.TxStats) +
+            .capacity = @intCast(plain_bytes + tx_bytes +
                 acks_of(c) * @sizeOf(snapshot.AckStats)),
         };
         if (has_rx) for (wishes[count..], 0..) |*wish, i| {
@@ -132,7 +138,7 @@ pub const Counters = struct {
             .mark = tx_mark(context.channels[place]),
         };
         const section = self.file.sections[place];
-        const acks = (section.capacity - plain_bytes - @sizeOf(snapshot.TxStats)) /
+        const acks = (section.capacity - plain_bytes - tx_bytes) /
             @sizeOf(snapshot.AckStats);
         const room = file.begin(section);
         const index = self.tx_index[place];

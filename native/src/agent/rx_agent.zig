@@ -14,6 +14,7 @@ const Receiver = @import("../session/receiver.zig").Receiver;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
+const TierAgent = @import("tier_agent.zig").TierAgent;
 const ShmWindows = @import("shm_windows.zig").ShmWindows;
 const base_limits = @import("../limits.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -56,6 +57,8 @@ pub const RxAgent = struct {
     /// Of early datagrams; the log's own unless that is recorded.
     holding_pool: *ChunkPool,
     record: ?*RecordAgent,
+    /// Null: a single node.
+    tier: ?*TierAgent = null,
     log: *Log,
     holding: *loss.HoldingPool,
     sockets: []DataSocket,
@@ -77,6 +80,8 @@ pub const RxAgent = struct {
     delivered: std.atomic.Value(u64) = .init(0),
     /// Whoever processes runs this agent too (`Threading: inline`).
     is_inline: bool = false,
+    /// Place of the first message that this start delivers.
+    first_sqn: u64 = 0,
     data_due_ns: u64 = 0,
     control_due_ns: u64 = 0,
     calendar: clock.Calendar = .{},
@@ -102,6 +107,7 @@ pub const RxAgent = struct {
     }
 
     pub fn deinit(self: *RxAgent, gpa: std.mem.Allocator) void {
+        if (self.tier) |tier| tier.destroy();
         for (self.sockets) |s| udp.close(s.socket.fd);
         if (self.control) |c| udp.close(c.fd);
         if (self.injector) |*i| i.deinit(gpa);
@@ -118,6 +124,7 @@ pub const RxAgent = struct {
         if (self.record) |record| if (record.recording.step_rx(self.log, &self.receiver.notices)) |work| {
             return work;
         };
+        if (self.log.latency) |l| l.now_ns = now_ns;
         var work: u32 = 0;
         var i: u32 = 0;
         const count: u32 = @intCast(self.sockets.len);
@@ -141,6 +148,7 @@ pub const RxAgent = struct {
             work += n;
         }
         if (now_ns >= self.drops_due_ns) self.look_at_drops(now_ns);
+        if (self.tier) |tier| work += tier.step(now_ns, self.calendar.ms(now_ns), self.buffer);
         self.receiver.tick(now_ns);
         return work + self.flush(now_ns);
     }
@@ -150,6 +158,8 @@ pub const RxAgent = struct {
     /// `clock.ticks` says. False: nothing came. What is to be answered waits for the next step.
     pub fn look(self: *RxAgent, step_ns: u64, now_ticks: u64) bool {
         if (self.record) |record| if (record.recording.is_replaying()) return false;
+        // What comes for a tier is ordered, told and acknowledged in a whole step.
+        if (self.tier != null) return false;
         if (self.windows) |*w| {
             self.keep_distance(now_ticks);
             const looks: u32 = if (self.sockets.len == 0) looks_without_sockets else 1;
@@ -157,6 +167,7 @@ pub const RxAgent = struct {
                 for (w.sources, 0..) |*source, place| {
                     if (!source.has_message(&self.receiver)) continue;
                     self.receiver.shared.wall_ms = self.calendar.ms(step_ns);
+                    if (self.log.latency) |l| l.now_ns = clock.monotonic_ns();
                     const taken = source.step(step_ns, &self.receiver, @intCast(place));
                     if (taken == 0) continue;
                     self.note_find(taken);
@@ -170,6 +181,7 @@ pub const RxAgent = struct {
             self.received_bytes += got.len;
             const now_ns = clock.monotonic_ns();
             const wall_ms = self.calendar.ms(now_ns);
+            if (self.log.latency) |l| l.now_ns = now_ns;
             self.receiver.on_buffer(now_ns, wall_ms, got.from, self.buffer[0..got.len]);
             if (self.receiver.dirty) _ = self.flush(now_ns);
             return true;
@@ -219,7 +231,7 @@ pub const RxAgent = struct {
     }
 
     fn is_ahead(self: *const RxAgent) bool {
-        return self.is_inline and self.log.next() - self.taken_next() >= ahead_messages;
+        return self.is_inline and self.log.ordered_next() - self.taken_next() >= ahead_messages;
     }
 
     /// Everything below needs no handing over any more. Any thread.
@@ -233,6 +245,7 @@ pub const RxAgent = struct {
             if (n > 0 and most == receives_per_step and self.is_ahead()) break;
             const got = udp.recv_from(fd, self.buffer) orelse break;
             self.received_bytes += got.len;
+            if (self.log.latency) |l| l.now_ns = clock.monotonic_ns();
             const bytes: []align(8) u8 = self.buffer[0..got.len];
             if (self.injector) |*i| {
                 i.pass(now_ns, got.from, bytes, self, deliver);
@@ -293,6 +306,7 @@ pub const RxAgent = struct {
         if (self.record) |record| if (record.recording.is_replaying()) return now_ns + clock.ns_per_ms;
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
+        if (self.tier) |tier| at = @min(at, tier.next_deadline_ns(now_ns));
         if (self.windows) |*w| {
             if (w.is_waiting()) at = @min(at, now_ns + base_limits.shm_look_ns);
             var stalled = false;

@@ -302,6 +302,10 @@ pub const Transmitter = struct {
             header_bytes + @as(u64, message.length),
         );
         const flags: u16 = if (self.send_flag.load(.monotonic)) 0 else layout.flag_unsent;
+        if (channel.latency) |l| {
+            l.now_ns = clock.monotonic_ns();
+            l.mark(channel.window.written() + 1);
+        }
         const at8: u32 = @intCast((message.offset + header_bytes) / limits.payload_alignment);
         const no = channel.window.publish(at8, message.length, message.arg, flags);
         assert(no != null);

@@ -13,8 +13,12 @@ const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const base_limits = @import("../limits.zig");
 const Sender = @import("../session/sender.zig").Sender;
+const role = @import("../session/sender_role.zig");
+const connection = @import("connection.zig");
+const Epoch = @import("../tier/epoch.zig").Epoch;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
+const Latency = @import("../stats/latency.zig").Latency;
 
 const image_bytes = 65536;
 /// Bounds of one step, so that nobody who shares the thread waits long.
@@ -52,6 +56,8 @@ pub const TxChannel = struct {
     awaited: std.atomic.Value(bool) = .init(false),
     /// Set by the producer, read by the agent: the send flag of messages to come.
     send_flag: std.atomic.Value(bool) = .init(true),
+    /// Of a tier: its leader's receivers have all below. Any thread tells it.
+    told_acked: std.atomic.Value(u64) = .init(0),
     receive_due_ns: u64 = 0,
     tick_due_ns: u64 = 0,
     received_datagrams: u64 = 0,
@@ -61,6 +67,8 @@ pub const TxChannel = struct {
     told_gso: bool = false,
     told_failure_ns: u64 = 0,
     progress_seen: u64 = 0,
+    /// Measures from `send` to the acknowledgement of everybody; null: nobody wants to know.
+    latency: ?*Latency = null,
 
     pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator) !void {
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
@@ -73,6 +81,7 @@ pub const TxChannel = struct {
         if (self.repair) |r| udp.close(r.fd);
         if (self.injector) |*i| i.deinit(gpa);
         if (self.shm) |*shm| shm.deinit(gpa);
+        if (self.latency) |l| l.destroy(gpa);
         self.sender.deinit(gpa);
         gpa.free(self.outs);
         gpa.free(self.image);
@@ -84,6 +93,7 @@ pub const TxChannel = struct {
     pub fn step(self: *TxChannel, now_ns: u64) u32 {
         var work: u32 = 0;
         self.sender.send_flag = self.send_flag.load(.monotonic);
+        if (self.sender.o.tier) self.hear_acked();
         if (now_ns >= self.receive_due_ns or self.sender.credit() == 0) {
             self.receive_due_ns = now_ns + receive_every_ns;
             if (self.repair) |r| work += self.receive(now_ns, r.fd);
@@ -101,15 +111,44 @@ pub const TxChannel = struct {
             self.on_network.store(self.sender.network_on, .monotonic);
         }
         work += self.flush(now_ns);
+        if (self.latency) |l| l.reach(self.window.acked(), now_ns);
         return work;
     }
 
     /// The producer found no room. True when something was freed.
     pub fn make_room(self: *TxChannel, now_ns: u64) bool {
+        if (self.sender.o.tier) self.hear_acked();
         if (self.sender.make_room(now_ns)) return true;
         const shm = if (self.shm) |*shm| shm else return false;
         return shm.make_room(now_ns, &self.sender);
     }
+
+    // ---------------------------------------------------------------- of a tier
+
+    /// Of a member of a tier: it leads from now on, or follows, in the reign of `epoch`. Any
+    /// thread; for a moment it waits for whoever runs the agent. Once for each change is enough,
+    /// again does no harm.
+    pub fn set_tier_role(self: *TxChannel, is_leader: bool, epoch: Epoch) void {
+        assert(self.sender.o.tier);
+        self.token.take();
+        defer self.token.give();
+        self.hear_acked();
+        const id = connection.next_id(self.window.connection_id());
+        role.set(&self.sender, clock.monotonic_ns(), is_leader, epoch, id);
+        self.tick_due_ns = 0;
+    }
+
+    /// All below was acknowledged to the tier's leader. Any thread.
+    pub fn tell_acked(self: *TxChannel, acked: u64) void {
+        _ = self.told_acked.fetchMax(acked, .monotonic);
+    }
+
+    fn hear_acked(self: *TxChannel) void {
+        const acked = self.told_acked.load(.monotonic);
+        if (acked > self.sender.told_acked) role.told(&self.sender, acked);
+    }
+
+    // ---------------------------------------------------------------- I/O
 
     fn receive(self: *TxChannel, now_ns: u64, fd: i32) u32 {
         var n: u32 = 0;

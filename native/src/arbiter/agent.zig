@@ -66,9 +66,16 @@ pub const Agent = struct {
 
     /// The session's thread closes it; `ended` follows. False: there is none.
     pub fn end_session(self: *Agent) bool {
-        self.lock.take();
-        self.keeper.on_lost();
-        self.lock.give();
+        {
+            // Together: what still comes of the old session does not reach the next one's lease.
+            self.lock.take();
+            defer self.lock.give();
+            self.keeper.on_lost();
+            switch (self.session) {
+                .none => return false,
+                inline else => |session| session.stopping.store(1, .release),
+            }
+        }
         switch (self.session) {
             .none => return false,
             inline else => |session| session.stop(),
@@ -120,7 +127,7 @@ pub const Agent = struct {
             return;
         }
         switch (self.session) {
-            .zookeeper => |session| session.set_running(r.path),
+            .zookeeper => |session| session.set_running(r.path, r.version != 0),
             .local, .none => {},
         }
         self.keeper.hold(r.version != 0);

@@ -84,8 +84,13 @@ pub const StringDone = *const fn (i32, ?Z, Data) callconv(.c) void;
 pub const Code = struct {
     pub const ok: i32 = 0;
     pub const connection_loss: i32 = -4;
+    pub const timed_out: i32 = -7;
     pub const bad_arguments: i32 = -8;
-    pub const expired: i32 = -112;
+
+    /// It is not known whether the request was done.
+    pub fn is_lost(code: i32) bool {
+        return code == connection_loss or code == timed_out;
+    }
 };
 
 /// States of a session, and `expired`, `auth_failed` (-113).

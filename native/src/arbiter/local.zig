@@ -58,8 +58,8 @@ pub const Session = struct {
         return self;
     }
 
+    /// JavaScript: no request follows. `stopping` has been set, under the agent's lock.
     pub fn stop(self: *Session) void {
-        self.stopping.store(1, .release);
         _ = linux.futex_3arg(&self.stopping.raw, .{ .cmd = .WAKE, .private = true }, 1);
     }
 
@@ -100,7 +100,7 @@ pub const Session = struct {
         self.agent.lock.take();
         defer self.agent.lock.give();
         const keeper = &self.agent.keeper;
-        if (self.fd < 0) return clock.ns_per_s;
+        if (self.fd < 0 or self.stopping.load(.acquire) != 0) return clock.ns_per_s;
         switch (keeper.poll(now_ns)) {
             .none => {},
             .write => keeper.on_answer(now_ns, write_all(self.fd, self.kept)),

@@ -74,6 +74,8 @@ pub const Session = struct {
     kept_path: [:0]const u8 = "",
     kept_data: []u8 = &.{},
     running_path: [:0]const u8 = "",
+    /// Whether the watchdog has still to remove `running`.
+    giving_up: enum { no, wanted, asked } = .no,
 
     /// `path`: the servers; `data`: what to authenticate with ("" or "user:password"); `version`:
     /// the time-out to ask for, in milliseconds.
@@ -102,8 +104,8 @@ pub const Session = struct {
     }
 
     /// JavaScript: no request follows. The thread closes the handle and frees the session.
+    /// `stopping` has been set, under the agent's lock.
     pub fn stop(self: *Session) void {
-        self.stopping.store(1, .release);
         _ = linux.futex_3arg(&self.stopping.raw, .{ .cmd = .WAKE, .private = true }, 1);
     }
 
@@ -172,12 +174,13 @@ pub const Session = struct {
         self.agent.lock.take();
         defer self.agent.lock.give();
         const keeper = &self.agent.keeper;
-        if (self.kept_path.len == 0) return idle_ns;
+        if (self.kept_path.len == 0 or self.stopping.load(.acquire) != 0) return idle_ns;
         switch (keeper.poll(now_ns)) {
             .none => {},
             .write => self.write_lease(zh, now_ns),
-            .give_up => self.give_up(zh),
+            .give_up => self.give_up(),
         }
+        if (self.giving_up == .wanted) self.ask_running(zh);
         return keeper.interval_ns();
     }
 
@@ -192,16 +195,29 @@ pub const Session = struct {
     }
 
     /// The lease has ended; now others may stand.
-    fn give_up(self: *Session, zh: *zk.Handle) void {
+    fn give_up(self: *Session) void {
         self.agent.events.put(.{
             .kind = @backingInt(abi.ArbiterEventKind.watchdog),
             .session = self.number,
         }, "");
-        if (self.running_path.len == 0) return;
+        if (self.running_path.len > 0) self.giving_up = .wanted;
+    }
+
+    /// It is looked at before it is removed: after a lost answer it may be another session's.
+    fn ask_running(self: *Session, zh: *zk.Handle) void {
         const p = self.take_pending() orelse return;
-        p.id = 0;
-        const code = self.api.zoo_adelete(zh, self.running_path, -1, on_void, p);
-        if (code != zk.Code.ok) give_pending(p);
+        const path = self.running_path;
+        if (self.api.zoo_awexists(zh, path, null, null, on_running, p) == zk.Code.ok) {
+            self.giving_up = .asked;
+        } else give_pending(p);
+    }
+
+    fn remove_running(self: *Session, p: *Pending) void {
+        const zh = self.zh.load(.acquire).?;
+        const code = self.api.zoo_adelete(zh, self.running_path, -1, on_removed, p);
+        if (code == zk.Code.ok) return;
+        give_pending(p);
+        self.giving_up = .wanted;
     }
 
     const idle_ns = 20 * clock.ns_per_ms;
@@ -229,7 +245,8 @@ pub const Session = struct {
     // ---------------------------------------------------------------- requests of JavaScript
 
     /// Under the agent's lock.
-    pub fn set_running(self: *Session, path: []const u8) void {
+    pub fn set_running(self: *Session, path: []const u8, holding: bool) void {
+        if (holding) self.giving_up = .no;
         const copy = gpa.dupeSentinel(u8, path, 0) catch return;
         if (self.running_path.len > 0) gpa.free(self.running_path);
         self.running_path = copy;
@@ -489,12 +506,38 @@ fn on_multi(code: i32, data: ?*const anyopaque) callconv(.c) void {
 
 fn on_lease(code: i32, _: ?*const zk.Stat, data: ?*const anyopaque) callconv(.c) void {
     const p = pending_of(data);
-    const agent = p.session.agent;
+    const session = p.session;
+    const agent = session.agent;
     const sent_ns = p.sent_ns;
     give_pending(p);
     agent.lock.take();
     defer agent.lock.give();
+    if (session.stopping.load(.acquire) != 0) return;
     agent.keeper.on_answer(sent_ns, code == zk.Code.ok);
+}
+
+fn on_running(code: i32, stat: ?*const zk.Stat, data: ?*const anyopaque) callconv(.c) void {
+    const p = pending_of(data);
+    const self = p.session;
+    self.agent.lock.take();
+    defer self.agent.lock.give();
+    const mine = @backingInt(abi.ArbiterFlag.mine);
+    if (self.giving_up == .asked and code == zk.Code.ok and self.node_of(stat).flags & mine != 0) {
+        return self.remove_running(p);
+    }
+    give_pending(p);
+    if (self.giving_up != .asked) return;
+    self.giving_up = if (zk.Code.is_lost(code)) .wanted else .no;
+}
+
+fn on_removed(code: i32, data: ?*const anyopaque) callconv(.c) void {
+    const p = pending_of(data);
+    const self = p.session;
+    give_pending(p);
+    self.agent.lock.take();
+    defer self.agent.lock.give();
+    if (self.giving_up != .asked) return;
+    self.giving_up = if (zk.Code.is_lost(code)) .wanted else .no;
 }
 
 fn on_session(
@@ -508,6 +551,7 @@ fn on_session(
     if (kind != zk.session_event) return;
     self.agent.lock.take();
     defer self.agent.lock.give();
+    if (self.stopping.load(.acquire) != 0) return;
     self.state = state;
     if (self.ready) self.tell_state(zh.?);
 }

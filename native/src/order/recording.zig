@@ -114,6 +114,11 @@ pub const Recording = struct {
         for (found.streams.items) |known| self.recorder.set_stream(known.entry);
     }
 
+    /// A tier delivers what is recorded in its own way (`tier_log.zig`).
+    pub fn skip_replay(self: *Recording) void {
+        self.replay.at = self.replay.segments.len;
+    }
+
     /// Place of the first record that is delivered.
     pub fn first_sqn(self: *const Recording) u64 {
         return self.replay.next_sqn;
@@ -131,7 +136,9 @@ pub const Recording = struct {
             .turned => close_used(r.old),
             else => {},
         }
-        if (r.current) |current| {
+        // A tier's record that goes on in memory: the last file on the disk.
+        const last = if (r.memory.items.len > 0) r.left else r.current;
+        if (last) |current| {
             if (current.next_block == 1) self.remove(current.file_no);
             close_used(current);
         }

@@ -20,6 +20,8 @@ const Stream = stream_file.Stream;
 const Channel = stream_file.Channel;
 const Key = stream_file.Key;
 const Position = frame.Position;
+const epochs = @import("../tier/epoch.zig");
+const Epoch = epochs.Epoch;
 
 /// A sender that announced itself and was challenged.
 pub const Pending = struct {
@@ -27,6 +29,8 @@ pub const Pending = struct {
     key: Key = .{ .tier = false, .source = 0, .transport = 0 },
     channel: *const Channel = undefined,
     connection: u64 = 0,
+    /// Of a tier's stream, else none.
+    epoch: Epoch = .{},
     token: u64 = 0,
     repair: Address = .{ .ip = 0, .port = 0 },
     data_from: Address = .{ .ip = 0, .port = 0 },
@@ -96,19 +100,10 @@ pub fn on_syn(
         self.counters.unknown_stream += 1;
         return;
     }
-    if (self.find(key)) |s| {
-        if (s.phase == .started and s.connection == h.connection()) {
-            s.group_size = @max(1, syn.group_size);
-            return;
-        }
-        // A lower connection is an old datagram, unless the one that we have has fallen silent.
-        const alive = s.phase == .started;
-        if (alive and h.connection() < s.connection and !mutant.on(.stale_connection)) {
-            self.counters.out_of_range += 1;
-            return;
-        }
-    }
+    const epoch: Epoch = if (key.tier) syn.epoch else .{};
+    if (self.find(key)) |s| if (!is_news(self, s, h, syn, epoch)) return;
     const p = pending_for(self, now_ns, key, h.connection());
+    p.epoch = epoch;
     p.channel = channel;
     p.repair = if (is_memory) from else .{ .ip = syn.repair_ip, .port = syn.repair_port };
     p.data_from = from;
@@ -125,7 +120,7 @@ pub fn on_syn(
             .receiver_token = 0,
             .session_token = 1,
             .stream_token = 1,
-            .epoch = .{},
+            .epoch = epoch,
             .first = syn.first,
             .announced = h.number,
             .connection_first = syn.first,
@@ -136,6 +131,32 @@ pub fn on_syn(
             .window_datagrams = syn.window_datagrams,
         });
     }
+}
+
+/// The sender announces another connection than the one that we have with it.
+fn is_news(
+    self: *Receiver,
+    s: *Stream,
+    h: *const frame.Header,
+    syn: *const frame.Syn,
+    epoch: Epoch,
+) bool {
+    const alive = s.phase == .started and epochs.eql(epoch, s.epoch);
+    if (alive and s.connection == h.connection()) {
+        s.group_size = @max(1, syn.group_size);
+        return false;
+    }
+    // A lower connection is an old datagram, unless the one that we have has fallen silent.
+    const is_stale = alive and h.connection() < s.connection and !mutant.on(.stale_connection);
+    if (!is_stale and !is_deposed(s, epoch)) return true;
+    self.counters.out_of_range += 1;
+    return false;
+}
+
+/// A leader of a sending tier whose reign is over, whatever it thinks: another one was agreed with.
+/// Silence does not bring it back.
+fn is_deposed(s: *const Stream, epoch: Epoch) bool {
+    return s.phase != .init and epochs.less(epoch, s.epoch) and !mutant.on(.epoch_ignored);
 }
 
 /// The challenge to (key, connection): the one that is under way, a free place, or the oldest.
@@ -176,7 +197,28 @@ pub fn on_confirm(self: *Receiver, now_ns: u64, h: *const frame.Header, bytes: [
         return;
     }
     if (self.closing) return;
+    if (key.tier and !epochs.eql(c.epoch, p.epoch)) {
+        self.counters.bad_token += 1;
+        return;
+    }
+    // The stream may have moved since the challenge.
+    if (self.find(key)) |s| if (is_deposed(s, p.epoch)) {
+        self.counters.out_of_range += 1;
+        p.used = false;
+        return;
+    };
     activate(self, now_ns, p, h.number, h.flags().fresh, c);
+}
+
+/// The stream of a sender that has confirmed; null: there are too many.
+fn stream_of(self: *Receiver, p: *Pending) ?*Stream {
+    if (self.find(p.key) orelse add_stream(self, p.key, p.channel)) |s| return s;
+    self.notices.log(.stream_limit, .err, .{
+        .transport = p.key.transport,
+        .args = .{ number(limits.streams_max), 0, 0, 0 },
+    });
+    p.used = false;
+    return null;
 }
 
 fn activate(
@@ -187,19 +229,18 @@ fn activate(
     is_fresh: bool,
     c: *const frame.Confirm,
 ) void {
-    const s = self.find(p.key) orelse add_stream(self, p.key, p.channel) orelse {
-        self.notices.log(.stream_limit, .err, .{
-            .transport = p.key.transport,
-            .args = .{ number(limits.streams_max), 0, 0, 0 },
-        });
-        p.used = false;
-        return;
-    };
-    const is_new = s.connection != p.connection;
+    const s = stream_of(self, p) orelse return;
+    const is_new = s.connection != p.connection or !epochs.eql(s.epoch, p.epoch);
+    if (mutant.on(.leader_begins_anew) and !epochs.eql(s.epoch, p.epoch)) s.has_position = false;
     const shared = &self.shared;
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
         if (!mutant.on(.mixed_connections)) s.let_go(shared);
+        if (shared.stage) |stage| {
+            const from = stage.renew(s);
+            s.has_position = from != null;
+            s.next = .{ .msg = from orelse 0 };
+        }
         s.announced = .{ .msg = c.announced };
         s.acked = .{ .msg = 0 };
         s.replay = .{};
@@ -209,6 +250,7 @@ fn activate(
         s.announced = Position.max(have, .{ .msg = c.announced });
     }
     s.connection = p.connection;
+    s.epoch = p.epoch;
     s.session_token = c.session_token;
     s.stream_token = c.stream_token;
     s.repair = p.repair;
@@ -225,7 +267,10 @@ fn activate(
     s.phase = .started;
     s.stuck_at = null;
     if (is_new) s.told = 0;
-    if (is_new) if (shared.log.recorder) |r| r.set_stream(entry_of(s));
+    // A tier's record has the connection of what is ordered, not of what comes.
+    if (is_new) if (shared.log.recorder) |r| {
+        if (shared.stage == null or s.id >= r.stream_count) r.set_stream(entry_of(s));
+    };
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
     s.confirmed = c.announced;
@@ -286,6 +331,7 @@ fn settle_position(
         s.next = .{ .msg = start };
         s.has_position = true;
         durable.begin(s);
+        if (self.shared.stage) |stage| stage.begin(s);
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
         s.lose(&self.shared, c.first);
@@ -308,7 +354,7 @@ pub fn add_stream(self: *Receiver, key: Key, channel: *const Channel) ?*Stream {
 }
 
 /// What the record says of a stream from its next message on.
-fn entry_of(s: *const Stream) StreamEntry {
+pub fn entry_of(s: *const Stream) StreamEntry {
     const topic = s.channel.topic;
     var entry: StreamEntry = .{
         .id = s.id,
@@ -345,6 +391,7 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
     if (s.is_stuck()) return;
     s.last_reply_ns = now_ns;
     const p = pending_for(self, now_ns, s.key, s.connection);
+    p.epoch = s.epoch;
     p.channel = s.channel;
     p.repair = s.repair;
     p.data_from = s.data_from;
@@ -357,20 +404,31 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
     self.dirty = true;
 }
 
+/// A leader tells what it has ordered, everybody else what is committed.
+fn tier_position(self: *const Receiver, s: ?*const Stream, same: bool) ?Position {
+    const stage = self.shared.stage orelse return null;
+    return stage.told_position(s orelse return null, same);
+}
+
 pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
     const s = self.find(p.key);
-    const has = s != null and s.?.has_position;
+    const same = s != null and s.?.has_position and s.?.connection == p.connection;
+    const told = tier_position(self, s, same);
+    const has = if (self.shared.stage != null) told != null else s != null and s.?.has_position;
     // What is not processed yet may not be given back; a sender without numbers has nothing to give
-    // back, and may not begin with one that was taken under its old window.
-    const unprocessed = has and s.?.is_mandatory() and (!p.asks_first or mutant.on(.first_processed));
+    // back, and may not begin with one that was taken under its old window. A tier says where its
+    // log ends.
+    const is_kept = has and s.?.is_mandatory() and s.?.committed == null;
+    const unprocessed = is_kept and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         durable.limit(s.?, &self.shared, .{
             .msg = @min(s.?.next.msg, s.?.processed_next()),
         })
+    else if (told) |position|
+        position
     else if (!has)
         .{ .msg = 0 }
     else if (p.asks_first) s.?.next else durable.limit(s.?, &self.shared, s.?.next);
-    const same = has and s.?.connection == p.connection;
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
         frame.SynReply,
@@ -378,7 +436,8 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
     );
     const h: *frame.Header = @ptrCast(image.ptr);
-    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual;
+    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual or
+        self.is_tier_member();
     body.* = .{
         .receiver_token = p.token,
         .instance = self.instance,

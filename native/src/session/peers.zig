@@ -5,6 +5,10 @@
 //! one that was just confirmed (for a moment, until its first ACK; not again and again, if no ACK
 //! comes), and one that the configuration names, for the first `AckTimeoutMilli` of a connection
 //! (protocol.md, "Flow control").
+//!
+//! Contexts that the configuration names as members of a tier do not hold: their *tier* does, as
+//! one receiver, always: connected, failing over, or not yet started. Its position is the highest
+//! that any of its members ever acknowledged as committed. An observer of a tier never counts.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -40,6 +44,9 @@ pub const Peer = struct {
     state: State,
     /// Named as a receiver by the loaded configuration.
     configured: bool,
+    /// Index of the tier that it is a member of, by the configuration.
+    tier: ?u16 = null,
+    is_observer: bool = false,
     /// Reads the window in place.
     shared: bool = false,
     /// `IsHandshake`: told what it expects.
@@ -81,13 +88,38 @@ pub const Peer = struct {
     pub fn name_slice(self: *const Peer) []const u8 {
         return self.name[0..self.name_len];
     }
+
+    /// The window may have to wait for it: it is neither of a tier nor an observer.
+    pub fn counts_alone(self: *const Peer) bool {
+        return self.tier == null and !self.is_observer;
+    }
 };
 
-pub const Configured = struct { id: u16, name: []const u8, shared: bool = false };
+pub const Configured = struct {
+    id: u16,
+    name: []const u8,
+    shared: bool = false,
+    /// Name of its tier; "": a single node.
+    tier: []const u8 = "",
+    is_observer: bool = false,
+};
+
+/// A tier that the configuration subscribes: one mandatory acker.
+pub const Tier = struct {
+    name_len: u16,
+    name: [64]u8,
+    /// Everything below is committed, as its members said.
+    acked: u64 = 0,
+
+    pub fn name_slice(self: *const Tier) []const u8 {
+        return self.name[0..self.name_len];
+    }
+};
 
 pub const Peers = struct {
     list: []Peer,
     count: u32 = 0,
+    tiers: []Tier = &.{},
     connected: u32 = 0,
     ever_connected: bool = false,
     /// Those who are confirmed before it hold the window until then.
@@ -98,15 +130,39 @@ pub const Peers = struct {
     pub fn init(gpa: std.mem.Allocator, configured: []const Configured) !Peers {
         const capacity = @max(limits.peers_max, configured.len);
         var self: Peers = .{ .list = try gpa.alloc(Peer, capacity) };
+        errdefer gpa.free(self.list);
+        const tiers = try gpa.alloc(Tier, configured.len);
+        errdefer gpa.free(tiers);
         for (configured) |c| {
             if (self.find(c.id) != null) continue;
-            self.add(c.id, c.name, true).shared = c.shared;
+            const p = self.add(c.id, c.name, true);
+            p.shared = c.shared;
+            p.is_observer = c.is_observer;
+            if (c.tier.len == 0 or c.is_observer) continue;
+            p.tier = self.tier_of(c.tier) orelse blk: {
+                const count = self.tiers.len;
+                tiers[count] = .{
+                    .name_len = @intCast(c.tier.len),
+                    .name = frame.name_copy(c.tier),
+                };
+                self.tiers = tiers[0 .. count + 1];
+                break :blk @intCast(count);
+            };
         }
+        self.tiers = try gpa.realloc(tiers, self.tiers.len);
         return self;
     }
 
     pub fn deinit(self: *Peers, gpa: std.mem.Allocator) void {
+        gpa.free(self.tiers);
         gpa.free(self.list);
+    }
+
+    fn tier_of(self: *const Peers, name: []const u8) ?u16 {
+        for (self.tiers, 0..) |*t, i| {
+            if (std.mem.eql(u8, t.name_slice(), name)) return @intCast(i);
+        }
+        return null;
     }
 
     pub fn slice(self: *Peers) []Peer {
@@ -116,6 +172,27 @@ pub const Peers = struct {
     pub fn find(self: *Peers, id: u16) ?*Peer {
         for (self.slice()) |*p| if (p.id == id) return p;
         return null;
+    }
+
+    /// Whoever was there is to agree anew; those whom the configuration names stay known.
+    pub fn forget(self: *Peers) void {
+        var kept: u32 = 0;
+        for (self.slice()) |*p| {
+            if (!p.configured) continue;
+            const tier = p.tier;
+            const shared = p.shared;
+            const is_observer = p.is_observer;
+            self.list[kept] = fresh(p.id, p.name_slice(), true);
+            self.list[kept].tier = tier;
+            self.list[kept].shared = shared;
+            self.list[kept].is_observer = is_observer;
+            kept += 1;
+        }
+        self.count = kept;
+        self.connected = 0;
+        self.ever_connected = false;
+        self.hold_until_ns = 0;
+        self.limit_told = false;
     }
 
     /// The entry of a receiver that answers. When the table is full, the place of one that is gone
@@ -189,6 +266,48 @@ pub const Peers = struct {
         connection_first: u64,
     };
 
+    /// A member says that everything below `committed` is committed. True when that is news: a new
+    /// leader may report less than the last one did.
+    pub fn tier_acked(self: *Peers, p: *const Peer, committed: u64) bool {
+        const t = p.tier orelse blk: {
+            if (!p.is_observer or !mutant.on(.tier_observer_counts)) return false;
+            break :blk if (self.tiers.len > 0) 0 else return false;
+        };
+        const tier = &self.tiers[t];
+        if (committed <= tier.acked and !mutant.on(.tier_goes_back)) return false;
+        tier.acked = committed;
+        return true;
+    }
+
+    /// Where a tier stands; it holds the window whatever its members do.
+    fn tier_position(self: *Peers, index: usize) ?Position {
+        if (mutant.on(.tier_not_mandatory)) {
+            for (self.slice()) |*p| {
+                if (p.tier == @as(u16, @intCast(index)) and p.state == .connected) break;
+            } else return null;
+        }
+        var at: u64 = self.tiers[index].acked;
+        if (mutant.on(.tier_lowest_ack)) {
+            for (self.slice()) |*p| {
+                if (p.tier == @as(u16, @intCast(index))) at = @min(at, p.acked.msg);
+            }
+        }
+        return .{ .msg = at };
+    }
+
+    /// How far a tier lets new data go on. Its pace is that of its commits; but a message that is
+    /// longer than the window, and can only be committed as a whole, must get in.
+    fn tier_taken(self: *Peers, index: usize) ?Position {
+        const committed = self.tier_position(index) orelse return null;
+        if (mutant.on(.tier_stops_inside)) return committed;
+        var best = committed;
+        for (self.slice()) |*p| {
+            if (p.tier != @as(u16, @intCast(index)) or p.state != .connected) continue;
+            best = Position.max(best, p.taken);
+        }
+        return Position.min(best, .{ .msg = committed.msg + 1 });
+    }
+
     /// The lowest acknowledged position of those who hold, or null when nobody does.
     pub fn lowest(self: *Peers, hold: Hold) ?Position {
         return self.lowest_of(hold, "acked");
@@ -202,7 +321,14 @@ pub const Peers = struct {
 
     fn lowest_of(self: *Peers, hold: Hold, comptime cursor: []const u8) ?Position {
         var low: ?Position = null;
+        for (0..self.tiers.len) |i| {
+            const is_acked = comptime std.mem.eql(u8, cursor, "acked");
+            const stands = if (is_acked) self.tier_position(i) else self.tier_taken(i);
+            const at = stands orelse continue;
+            low = if (low) |l| Position.min(l, at) else at;
+        }
         for (self.slice()) |*p| {
+            if (!p.counts_alone()) continue;
             const at: Position = switch (p.state) {
                 .connected => @field(p, cursor),
                 .confirming => if (hold.now_ns < p.hold_until_ns)
@@ -238,6 +364,38 @@ test "who holds the window" {
     peers.set_state(p, .disconnected);
     try testing.expectEqual(null, peers.lowest(late));
     try testing.expectEqual(0, peers.connected);
+}
+
+test "a tier holds the window with the highest word of its members, there or not" {
+    var peers: Peers = try .init(testing.allocator, &.{
+        .{ .id = 1, .name = "a", .tier = "T" },
+        .{ .id = 2, .name = "b", .tier = "T" },
+        .{ .id = 3, .name = "watcher", .tier = "T", .is_observer = true },
+        .{ .id = 4, .name = "c", .tier = "other" },
+    });
+    defer peers.deinit(testing.allocator);
+    try testing.expectEqual(2, peers.tiers.len);
+    const late: Peers.Hold = .{ .now_ns = 9, .configured_until_ns = 0, .connection_first = 0 };
+    try testing.expectEqual(0, peers.lowest(late).?.msg);
+    const a = peers.find(1).?;
+    const b = peers.find(2).?;
+    peers.set_state(a, .connected);
+    try testing.expect(peers.tier_acked(a, 7));
+    try testing.expectEqual(0, peers.lowest(late).?.msg);
+    try testing.expect(peers.tier_acked(peers.find(4).?, 20));
+    try testing.expectEqual(7, peers.lowest(late).?.msg);
+    // The next leader may know less; an observer says nothing.
+    peers.set_state(a, .disconnected);
+    peers.set_state(b, .connected);
+    try testing.expect(!peers.tier_acked(b, 5));
+    try testing.expect(!peers.tier_acked(peers.find(3).?, 50));
+    peers.set_state(peers.find(3).?, .connected);
+    try testing.expectEqual(7, peers.lowest(late).?.msg);
+    // A receiver of its own holds beside them.
+    const d = peers.find_or_add(5, "d").?;
+    peers.set_state(d, .connected);
+    d.acked = .{ .msg = 6, .frag = 3 };
+    try testing.expectEqual(6, peers.lowest(late).?.msg);
 }
 
 test "confirmed receivers hold for a moment, and not again before a rest or an ACK" {

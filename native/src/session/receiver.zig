@@ -254,6 +254,7 @@ pub const Receiver = struct {
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
         durable.begin(s);
+        if (self.shared.stage) |stage| stage.restore(s);
         // Nothing of it counts as processed before the program has said so again.
         s.tail = next_msg;
         return true;
@@ -338,6 +339,7 @@ pub const Receiver = struct {
         if (h.flags().ack_request) {
             s.ack_now = true;
             self.dirty = true;
+            if (self.shared.stage) |stage| _ = stage.mark(s, s.announced.msg);
         }
         self.revive(now_ns, s);
         self.watch(now_ns, s);
@@ -559,12 +561,16 @@ pub const Receiver = struct {
         };
     }
 
+    /// What it acknowledges is acknowledged by the tier.
+    pub fn is_tier_member(self: *const Receiver) bool {
+        const stage = self.shared.stage orelse return false;
+        return !stage.is_observer;
+    }
+
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
         const taken = s.ack_position(&self.shared);
-        const at: Position = if (s.is_manual)
-            durable.limit(s, &self.shared, s.processed_position())
-        else
-            taken;
+        const said = s.said_position(taken);
+        const at = if (s.is_manual) durable.limit(s, &self.shared, said) else said;
         s.ack_now = false;
         s.since_ack_datagrams = 0;
         s.last_ack_ns = now_ns;
@@ -581,10 +587,10 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.is_mandatory();
+        h.connection_flags.flags.mandatory = s.is_mandatory() or self.is_tier_member();
         body.* = .{
             .session_token = s.session_token,
-            .highest = if (s.is_manual) taken.msg else s.announced.msg,
+            .highest = if (s.tells_taken(h)) taken.msg else s.announced.msg,
             .frag = taken.frag,
             .receiver = self.o.id,
             .no_memory = @intFromBool(withheld),

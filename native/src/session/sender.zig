@@ -7,7 +7,7 @@
 //! time (the engine's token); the producer runs beside it.
 //!
 //! Phases: INIT -> HANDSHAKE (only with `IsHandshake` and a window without numbers) -> STARTED ->
-//! CLOSED.
+//! CLOSED; of a tier: INIT -> FOLLOWER <-> STARTED (its leader), FOLLOWER, STARTED -> CLOSED.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -26,6 +26,8 @@ const peers_file = @import("peers.zig");
 const notices_file = @import("notices.zig");
 const inbox = @import("sender_inbox.zig");
 const outbox = @import("sender_outbox.zig");
+const role = @import("sender_role.zig");
+const in_place = @import("sender_in_place.zig");
 
 const Peer = peers_file.Peer;
 const Peers = peers_file.Peers;
@@ -34,11 +36,12 @@ const Notices = notices_file.Notices;
 const number = notices_file.number;
 const ns_per_ms = std.time.ns_per_ms;
 
-pub const Phase = enum(u32) { init, handshake, started, closed };
+pub const Phase = enum(u32) { init, handshake, started, closed, follower };
 
 pub const Options = struct {
     cluster: u16 = 0,
     source: u16,
+    /// It is one of several that send the same (guide 9.9.1): `source` and `name` are the tier's.
     tier: bool = false,
     transport: u16,
     tx_arg: u16 = 0,
@@ -119,6 +122,10 @@ pub const Sender = struct {
     sent: Position = .{ .msg = 0 },
     announced: Position = .{ .msg = 0 },
     send_flag: bool = true,
+    /// Of a tier: the reign in which this member leads or follows.
+    epoch: frame.Epoch = .{},
+    /// Of a tier: a leader's receivers have all below.
+    told_acked: u64 = 0,
     /// End positions of datagrams that nobody acknowledged yet: the window is counted in datagrams.
     inflight: []Position,
     inflight_first: u32 = 0,
@@ -161,15 +168,7 @@ pub const Sender = struct {
             .window = window,
             .pool = pool,
             .packer = .{ .sizes = o.sizes, .head = undefined, .sealer = null },
-            .sealer = if (o.group_key) |*k| .init(k, .{
-                .direction = .from_sender,
-                .tier = o.tier,
-                .cluster = o.cluster,
-                .source = o.source,
-                .transport = o.transport,
-                .receiver = 0,
-                .instance = o.connection,
-            }) else null,
+            .sealer = null,
             .peers = try .init(gpa, o.configured),
             .budget = .init(limits.repair_burst_bytes, now_ns),
             .rng = rng,
@@ -182,9 +181,16 @@ pub const Sender = struct {
             .heartbeat_step_ns = o.heartbeat_interval_ns,
         };
         self.rng = rng;
+        if (o.group_key) |*k| self.sealer = .init(k, role.identity(&self.o));
         self.packer.head = self.head(.data, 0, .{});
-        self.network_on = self.wants_network();
-        if (o.handshake) {
+        self.network_on = in_place.wants_network(&self);
+        if (o.tier) {
+            assert(!o.handshake and !o.shared_memory);
+            self.sent = .{ .msg = window.acked() };
+            self.announced = self.sent;
+            self.window.set_sent(self.sent.msg, 0);
+            self.set_phase(.follower, now_ns);
+        } else if (o.handshake) {
             self.set_phase(.handshake, now_ns);
         } else {
             self.begin(window.acked(), now_ns);
@@ -202,7 +208,7 @@ pub const Sender = struct {
         self.packer.sealer = if (self.sealer) |*s| s else null;
     }
 
-    fn begin(self: *Sender, first: u64, now_ns: u64) void {
+    pub fn begin(self: *Sender, first: u64, now_ns: u64) void {
         self.sent = .{ .msg = first };
         self.announced = self.sent;
         self.window.set_sent(first, 0);
@@ -212,9 +218,11 @@ pub const Sender = struct {
         self.syn_step_ns = limits.syn_first_ns;
         self.set_phase(.started, now_ns);
         for (self.peers.slice()) |*p| p.begin_at(.{ .msg = first });
+        // Of a window that was kept the tiers have all that was acknowledged in it.
+        for (self.peers.tiers) |*t| t.acked = first;
     }
 
-    fn set_phase(self: *Sender, phase: Phase, now_ns: u64) void {
+    pub fn set_phase(self: *Sender, phase: Phase, now_ns: u64) void {
         self.phase = phase;
         self.phase_since_ns = now_ns;
         self.progress += 1;
@@ -259,6 +267,7 @@ pub const Sender = struct {
 
     /// One datagram for this window from `from`. `bytes` may be decrypted in place.
     pub fn on_datagram(self: *Sender, now_ns: u64, from: Address, bytes: []align(8) u8) void {
+        if (self.phase == .follower) return; // To a leader that it was.
         const h = switch (frame.decode_header(bytes, self.o.cluster)) {
             .refused => |why| {
                 if (!(mutant.on(.check_ignored) and why == .bad_check)) {
@@ -311,13 +320,16 @@ pub const Sender = struct {
             self.inflight_first = (self.inflight_first + 1) % @as(u32, @intCast(self.inflight.len));
             self.inflight_count -= 1;
         }
-        if (self.peers.connected == 0) return;
+        // At least one has it: a tier's position is what somebody said.
+        if (self.peers.connected == 0 and self.peers.tiers.len == 0) return;
         const acked = self.window.acked();
         if (low.msg > acked and low.msg <= self.window.written()) {
             self.window.set_acked(low.msg);
             self.progress += 1;
         }
-        if (taken.msg > acked and taken.msg <= self.window.written()) self.skip_to(taken);
+        // What the fastest of a tier has taken the others may need.
+        const known = if (self.peers.tiers.len > 0) low else taken;
+        if (known.msg > acked and known.msg <= self.window.written()) self.skip_to(known);
         self.reclaim_cache(now_ns);
     }
 
@@ -343,6 +355,7 @@ pub const Sender = struct {
     /// Nothing at or above this may be freed: not acknowledged by everybody who is connected.
     fn reclaim_bound(self: *Sender, now_ns: u64) u64 {
         if (mutant.on(.reclaim_unacked)) return self.sent.msg;
+        if (self.phase == .follower) return self.window.acked();
         const low = self.peers.lowest(self.hold(now_ns)) orelse return self.window.acked();
         return @min(self.window.acked(), low.msg);
     }
@@ -350,6 +363,7 @@ pub const Sender = struct {
     /// The producer found no room: gives up cached messages, oldest first. True when something was
     /// freed.
     pub fn make_room(self: *Sender, now_ns: u64) bool {
+        if (self.o.tier) role.apply_told(self);
         const bound = self.reclaim_bound(now_ns);
         const from = self.window.reclaimed();
         if (bound <= from or mutant.on(.cache_blocks)) return false;
@@ -375,54 +389,13 @@ pub const Sender = struct {
         return true;
     }
 
-    /// Does anybody want datagrams? Where all receivers are on this machine no data leaves it.
-    fn wants_network(self: *Sender) bool {
-        if (!self.o.has_network) return false;
-        if (!self.o.shared_memory) return true;
-        for (self.peers.slice()) |*p| {
-            if (p.shared) continue;
-            if (p.configured or p.state == .connected or p.state == .confirming) return true;
-        }
-        return false;
-    }
-
-    /// After receivers came or went.
-    pub fn look_at_network(self: *Sender) void {
-        if (!self.o.shared_memory or !self.o.has_network) return;
-        const wanted = self.wants_network();
-        if (wanted == self.network_on) return;
-        self.network_on = wanted;
-        self.inflight_first = 0;
-        self.inflight_count = 0;
-        if (!wanted or self.phase != .started) return;
-        // For the first one on the network everything that is kept is new.
-        self.sent = .{ .msg = self.window.acked() };
-        self.announced = self.sent;
-        self.window.set_sent(self.sent.msg, 0);
-    }
-
-    /// Receivers that read in place see what is written; the cursors follow.
-    pub fn tell_in_place(self: *Sender) void {
-        if (self.network_on or self.phase != .started) return;
-        const written = self.window.written();
-        if (self.sent.msg == written) return;
-        if (self.send_flag) {
-            self.announced = Position.max(self.announced, .{ .msg = written });
-        } else for (self.sent.msg..written) |no| {
-            if (self.window.node(no).flags & layout.flags_known != 0) continue;
-            self.announced = Position.max(self.announced, .{ .msg = no + 1 });
-        }
-        self.sent = .{ .msg = written };
-        self.window.set_sent(written, 0);
-    }
-
     pub fn disconnect(self: *Sender, now_ns: u64, p: *Peer) void {
         if (p.state != .connected and p.state != .confirming) return;
         const was_connected = p.state == .connected;
         if (was_connected) self.counters.disconnects += 1;
         self.peers.set_state(p, .disconnected);
         self.progress += 1;
-        self.look_at_network();
+        in_place.look_at_network(self);
         if (was_connected and self.peers.connected == 0) {
             self.notices.event(.no_receiver, .{
                 .transport = self.o.transport,
@@ -438,7 +411,11 @@ pub const Sender = struct {
 
     /// Timeouts of the session; call it before `poll_send` when `next_deadline_ns` has come.
     pub fn tick(self: *Sender, now_ns: u64) void {
-        self.tell_in_place();
+        if (self.o.tier) {
+            role.apply_told(self);
+            if (self.phase == .follower) self.reclaim_cache(now_ns);
+        }
+        in_place.tell_in_place(self);
         if (self.phase == .handshake) self.tick_handshake(now_ns);
         if (self.phase != .started) return;
         if (!self.is_stuck()) {
@@ -455,7 +432,7 @@ pub const Sender = struct {
                 self.tell_silent(now_ns, p);
                 self.disconnect(now_ns, p);
             } else if (self.o.slow_disconnect and self.stuck_since_ns != 0 and
-                self.holds_up(p) and
+                p.counts_alone() and self.holds_up(p) and
                 now_ns >= self.slow_since_ns(p) + self.o.ack_timeout_ns)
             {
                 self.notices.log(.slow_receiver_disconnected, .warn, .{
@@ -536,6 +513,7 @@ pub const Sender = struct {
         if (self.phase == .closed) {
             return if (self.closing_left > 0) now_ns else std.math.maxInt(u64);
         }
+        if (self.phase == .follower) return std.math.maxInt(u64);
         if (self.controls_count > 0 or self.ack_wanted or self.has_new_data()) return now_ns;
         var at = self.syn_due_ns;
         if (self.phase == .handshake) {
@@ -547,7 +525,7 @@ pub const Sender = struct {
             switch (p.state) {
                 .connected => {
                     at = @min(at, p.last_heard_ns + self.o.ack_timeout_ns);
-                    if (self.o.slow_disconnect and self.is_stuck()) {
+                    if (self.o.slow_disconnect and p.counts_alone() and self.is_stuck()) {
                         const slow_ns = self.slow_since_ns(p) + self.o.ack_timeout_ns;
                         at = @min(at, @max(now_ns + ns_per_ms, slow_ns));
                     }
@@ -598,6 +576,7 @@ pub const Sender = struct {
 
     fn next_run(self: *Sender, now_ns: u64, image: []align(8) u8) ?Run {
         if (self.phase == .closed) return outbox.closing_run(self, image);
+        if (self.phase == .follower) return null;
         if (self.controls_count > 0) return self.next_control(image);
         if (now_ns >= self.syn_due_ns) return outbox.syn_run(self, now_ns, image);
         if (self.phase != .started) return null;
@@ -607,7 +586,7 @@ pub const Sender = struct {
         if (now_ns >= self.heartbeat_due_ns or self.ack_wanted) {
             return outbox.heartbeat_run(self, now_ns, image);
         }
-        self.tell_in_place();
+        in_place.tell_in_place(self);
         return if (self.network_on) self.data_run(now_ns, image) else null;
     }
 
@@ -709,7 +688,9 @@ pub const Sender = struct {
     /// Tells the receivers that no more comes. The window's files keep what is not acknowledged.
     pub fn close(self: *Sender, now_ns: u64) void {
         if (self.phase == .closed) return;
-        self.closing_left = if (self.phase == .started) limits.closing_repeats else 0;
+        // A tier goes on without this member; or is missed.
+        const says_so = self.phase == .started and !self.o.tier;
+        self.closing_left = if (says_so) limits.closing_repeats else 0;
         self.set_phase(.closed, now_ns);
     }
 };

@@ -15,6 +15,7 @@ const limits = @import("limits.zig");
 const forge_file = @import("../wire/forge_fuzz.zig");
 const frame_fuzz = @import("../wire/frame_fuzz.zig");
 const peers_file = @import("peers.zig");
+const role = @import("sender_role.zig");
 const sender_file = @import("sender.zig");
 const Address = @import("../transport/address.zig").Address;
 const SendingWindow = @import("../window/sending_window.zig").SendingWindow;
@@ -112,6 +113,10 @@ const World = struct {
         self.session_token = 0;
         self.sender = try .init(gpa, self.options(first), &self.window, &self.pool, self.now_ns);
         self.sender.settle();
+        if (self.sender.o.tier) {
+            const id = self.forge.dice.between(1, frame.number_max);
+            role.set(&self.sender, self.now_ns, true, .{ .number = 1, .id = 1 }, id);
+        }
         self.opening = if (self.sender.sealer) |*s| s.key else @splat(0);
         for (&self.plays, 1..) |*play, id| self.start_play(play, @intCast(id));
     }
@@ -124,10 +129,11 @@ const World = struct {
 
     fn options(self: *World, first: u64) sender_file.Options {
         const d = &self.forge.dice;
+        const is_of_tier = d.below(8) == 0;
         return .{
             .cluster = forge_file.cluster,
             .source = source,
-            .tier = d.below(8) == 0,
+            .tier = is_of_tier,
             .transport = transport,
             .tx_arg = 5,
             .name = "sender",
@@ -138,7 +144,7 @@ const World = struct {
             .heartbeat_interval_ns = 100 * ms,
             .ack_timeout_ns = 500 * ms,
             .slow_disconnect = d.coin(),
-            .handshake = first == 0 and d.below(4) == 0,
+            .handshake = first == 0 and d.below(4) == 0 and !is_of_tier,
             .fresh = d.coin(),
             .start_timeout_ns = d.below(50) * ms,
             .configured = if (d.coin()) &configured else &.{},

@@ -12,6 +12,7 @@ const Address = @import("../transport/address.zig").Address;
 const Peer = @import("peers.zig").Peer;
 const number = @import("notices.zig").number;
 const Sender = @import("sender.zig").Sender;
+const in_place = @import("sender_in_place.zig");
 const Position = frame.Position;
 
 pub fn authentic(self: *Sender, h: *const frame.Header, bytes: []align(8) u8) bool {
@@ -104,7 +105,7 @@ fn agree(
     h: *const frame.Header,
     r: *const frame.SynReply,
 ) void {
-    self.tell_in_place();
+    in_place.tell_in_place(self);
     const c = &p.candidate;
     const repeated = c.token != 0 and c.instance == r.instance and c.address.eql(from) and
         now_ns < c.offered_ns + limits.confirming_hold_ns;
@@ -120,7 +121,7 @@ fn agree(
     const start: Position = if (r.has_position != 0)
         .{ .msg = h.number, .frag = r.frag }
     else
-        .{ .msg = join_at(self, now_ns) };
+        .{ .msg = begin_at(self, now_ns, p) };
     // The session that was ended may not come to life again by an ACK that is still under way.
     if (p.state == .disconnected) p.session_token = 0;
     if (p.state == .connected and mutant.on(.offer_replaces)) self.peers.set_state(p, .known);
@@ -129,7 +130,7 @@ fn agree(
         p.shared = from.ip == 0;
         p.begin_at(Position.min(.{ .msg = start.msg }, self.announced));
         self.peers.confirm(p, now_ns);
-        self.look_at_network();
+        in_place.look_at_network(self);
     }
     const is_left = r.has_position == 2 and self.o.fresh and
         start.msg > self.window.connection_first();
@@ -185,7 +186,7 @@ fn take_candidate(self: *Sender, now_ns: u64, p: *Peer) void {
     if (p.state == .confirming) return;
     self.peers.set_state(p, .known);
     self.peers.confirm(p, now_ns);
-    self.look_at_network();
+    in_place.look_at_network(self);
 }
 
 /// Where a receiver without a position begins (protocol.md, "Session"; rule 7).
@@ -195,6 +196,12 @@ pub fn join_at(self: *const Sender, now_ns: u64) u64 {
     if (mutant.on(.join_anywhere)) return self.sent.msg;
     const at = if (at_first) self.window.connection_first() else self.window.acked();
     return @max(at, self.window.reclaimed());
+}
+
+/// The same for one receiver. What its tier has committed a member takes from the tier.
+fn begin_at(self: *const Sender, now_ns: u64, p: *const Peer) u64 {
+    const t = p.tier orelse return join_at(self, now_ns);
+    return @max(self.peers.tiers[t].acked, self.window.reclaimed());
 }
 
 /// The peer that a frame with a session token belongs to, or null (counted, and answered by a RST).
@@ -242,10 +249,10 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     };
     if (a.no_memory == 1 and is_disconnected(self, a.receiver, a.session_token)) return;
     const p = session_peer(self, now_ns, from, h, a.receiver, a.session_token) orelse return;
-    const position: Position = .{ .msg = h.number, .frag = a.frag };
+    const position = kept_part(self, p, .{ .msg = h.number, .frag = a.frag });
     const is_processed = h.flags().mandatory and from.ip != 0;
     const at: Position = if (is_processed) .{ .msg = h.number } else position;
-    const taken = taken_of(self, from, h, a, at);
+    const taken = kept_part(self, p, taken_of(self, from, h, a, at));
     const is_plausible = plausible(self, at) and plausible(self, taken);
     if (!is_plausible and !mutant.on(.ack_beyond_written)) {
         self.counters.out_of_range += 1;
@@ -258,13 +265,21 @@ pub fn on_ack(self: *Sender, now_ns: u64, from: Address, h: *const frame.Header)
     p.mandatory = h.flags().mandatory;
     p.address = from;
     const was_connected = p.state == .connected;
+    const is_committed = p.mandatory or mutant.on(.tier_observer_counts);
+    const is_news = is_committed and self.peers.tier_acked(p, at.msg);
     if (!was_connected) connect(self, now_ns, p, at, taken);
-    if (p.acked.less(at) or p.taken.less(taken) or !was_connected) {
+    if (p.acked.less(at) or p.taken.less(taken) or !was_connected or is_news) {
         p.last_progress_ns = now_ns;
         p.acked = Position.max(p.acked, at);
         p.taken = Position.max(p.taken, taken);
         self.advance_acked(now_ns);
     }
+}
+
+/// A member of a tier, or an observer, may stand in a message that is gone since the tier has it.
+fn kept_part(self: *const Sender, p: *const Peer, at: Position) Position {
+    if (p.counts_alone() or at.msg >= self.window.reclaimed()) return at;
+    return .{ .msg = at.msg };
 }
 
 /// What the receiver's log has. Who acknowledges what was processed tells it besides; who reads in
@@ -305,7 +320,9 @@ fn connect(self: *Sender, now_ns: u64, p: *Peer, at: Position, taken: Position) 
         .args = .{ number(self.o.connection & 0xffff_ffff), number(at.msg), 0, 0 },
     });
     self.notices.event(.new_receiver, .{ .transport = self.o.transport, .name = p.name_slice() });
-    const back = Position.max(taken, .{ .msg = self.window.acked() });
+    var wanted = taken;
+    for (self.peers.tiers) |*t| wanted = Position.min(wanted, .{ .msg = t.acked });
+    const back = Position.max(wanted, .{ .msg = self.window.acked() });
     if (alone and back.less(self.sent)) {
         // Nobody listened so far: what was sent into the void goes again as new data, in window's
         // pace.

@@ -29,7 +29,7 @@ pub fn control_run(self: *Sender, image: []align(8) u8, c: Control) Run {
                 .receiver_token = x.token,
                 .session_token = x.session_token,
                 .stream_token = self.stream_token,
-                .epoch = .{},
+                .epoch = self.epoch,
                 .first = self.window.reclaimed(),
                 .announced = self.announced.msg,
                 .connection_first = self.window.connection_first(),
@@ -83,7 +83,7 @@ pub fn syn_run(self: *Sender, now_ns: u64, image: []align(8) u8) Run {
     }), .{
         .first = if (asking) 0 else self.window.reclaimed(),
         .join_at = if (asking) 0 else inbox.join_at(self, now_ns),
-        .epoch = .{},
+        .epoch = self.epoch,
         .repair_ip = self.o.repair_address.ip,
         .repair_port = self.o.repair_address.port,
         .tx_arg = self.o.tx_arg,
@@ -102,7 +102,7 @@ fn put_heartbeat(self: *Sender, image: []align(8) u8, ack_request: bool) u32 {
     const flags: frame.Flags = .{ .ack_request = ack_request };
     return self.put(frame.Heartbeat, image, self.head(.heartbeat, told.msg, flags), .{
         .stream_token = self.stream_token,
-        .epoch = .{},
+        .epoch = self.epoch,
         .first = @min(self.window.reclaimed(), told.msg),
         .frag = told.frag,
         .group_size = group_size(self),

@@ -3,9 +3,11 @@
 //! generator takes from here.
 //!
 //! A snapshot is one `StatsHeader`; then, for each sending window (a partition of a transmitter), a
-//! `TxStats` followed by its `ack_count` times `AckStats`; then `rx_count` times `RxStats`, one for
-//! each stream (sender, topic, partition); then one `DeliverStats`. Names and group addresses are
-//! not in it: TypeScript has them from the configuration, by transport id and context id.
+//! `TxStats`, a `LatencyStats` (from `send` to the acknowledgement of everybody), and `ack_count`
+//! times `AckStats`; then `rx_count` times `RxStats`, one for each stream (sender, topic,
+//! partition); then one `DeliverStats` and a `LatencyStats` (from a message's arrival to its
+//! handing over to the program). Names and group addresses are not in it: TypeScript has them from
+//! the configuration, by transport id and context id.
 //!
 //! The fields of guide 9.13.4 say in their comment which one they are; the others are this
 //! library's own. A number of a message (`_no`) is the stream's, a sqn the context's; "next" is
@@ -28,6 +30,8 @@ pub const TxPhase = enum(u32) {
     draining = 3,
     /// Said goodbye to its receivers.
     closed = 4,
+    /// Of a member of a tier that does not lead: numbers and keeps what another one sends.
+    follower = 5,
 };
 
 /// Where a receiving stream stands (`RmsPhase`). The text in JSON is the name with a capital
@@ -283,6 +287,21 @@ pub const RxStats = extern struct {
     kernel_drops: u64,
 };
 
+/// How long messages took (`LatencyStatisticCount`): of the last ones, to 3 %. All 0: not measured.
+pub const LatencyStats = extern struct {
+    /// How many samples are kept at most; 0: none are taken.
+    capacity: u64,
+    kept: u64,
+    /// Samples ever taken.
+    total: u64,
+    min_ns: u64,
+    p50_ns: u64,
+    p90_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+    max_ns: u64,
+};
+
 /// The ordered log of the context and its cursors (`Tier.Deliver`).
 pub const DeliverStats = extern struct {
     /// `FirstMsgSqn`: the lowest that the log still has.
@@ -310,6 +329,7 @@ pub const shared_structs = .{
     .AckStats = AckStats,
     .RxStats = RxStats,
     .DeliverStats = DeliverStats,
+    .LatencyStats = LatencyStats,
 };
 
 /// Puts a snapshot together in a buffer of the caller. What does not fit is counted but not
@@ -362,6 +382,7 @@ comptime {
     assert(@sizeOf(AckStats) == 72);
     assert(@sizeOf(RxStats) == 216);
     assert(@sizeOf(DeliverStats) == 64);
+    assert(@sizeOf(LatencyStats) == 72);
 }
 
 test "a snapshot is written whole, or its size is told" {

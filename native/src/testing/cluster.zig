@@ -19,6 +19,7 @@ const watch_receiver = @import("watch_receiver.zig");
 const in_place = @import("in_place.zig");
 const recorded = @import("recorded.zig");
 const mishaps = @import("mishaps.zig");
+const tier_members = @import("tier_members.zig");
 const hostile = @import("hostile.zig");
 const dice_file = @import("dice.zig");
 const verdict_file = @import("verdict.zig");
@@ -64,8 +65,9 @@ pub const Timer = struct {
     pub const find = look + 1;
     pub const bury = find + senders_max;
     pub const map = bury + senders_max;
+    pub const tier = map + receivers_max;
     /// What a receiver's record agent has to do.
-    pub const record_agent = map + receivers_max;
+    pub const record_agent = tier + 1;
     pub const count = record_agent + receivers_max;
 };
 const timers_count = 96;
@@ -92,6 +94,7 @@ pub const Cluster = struct {
     totals: Totals = .{},
     digest: u64 = 0,
     mishaps: mishaps.Mishaps = .{},
+    members: tier_members.Members = .{},
     hostile: hostile.Hostile,
     progress: u64 = 0,
     progress_ns: u64 = 0,
@@ -164,6 +167,7 @@ pub const Cluster = struct {
         self.timers[Timer.phase] = self.scenario.safety_ns;
         self.timers[Timer.look] = 10 * ms;
         if (self.scenario.hostile_every_ns > 0) self.timers[Timer.hostile_at] = ms;
+        if (self.scenario.tier.members != 0) self.timers[Timer.tier] = ms;
         mishaps.begin(self);
     }
 
@@ -263,10 +267,11 @@ pub const Cluster = struct {
         if (which == Timer.look) return watch.look(self);
         if (which < Timer.bury) return in_place.find(self, self.senders[which - Timer.find]);
         if (which < Timer.map) return in_place.bury(self, self.senders[which - Timer.bury]);
-        if (which < Timer.record_agent) {
-            return in_place.map(self, self.receivers[which - Timer.map]);
+        if (which == Timer.tier) return tier_members.step(self);
+        if (which >= Timer.record_agent) {
+            return recorded.step(self, self.receivers[which - Timer.record_agent]);
         }
-        recorded.step(self, self.receivers[which - Timer.record_agent]);
+        in_place.map(self, self.receivers[which - Timer.map]);
     }
 
     // ---------------------------------------------------------------- phases
@@ -488,6 +493,7 @@ pub const Cluster = struct {
         const local_ns = node.clock.local(self.now_ns);
         const receiver = node.receiver;
         const work = in_place.read(self, node);
+        tier_members.limit_acks(self, node);
         receiver.tick(local_ns);
         var runs: u32 = 0;
         while (runs < 64) : (runs += 1) {

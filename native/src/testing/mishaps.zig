@@ -7,6 +7,7 @@ const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const in_place = @import("in_place.zig");
 const recorded = @import("recorded.zig");
+const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
@@ -192,6 +193,7 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
     node.start(&c.dice) catch @panic("out of memory");
     recorded.begin(c, node);
     in_place.open(c, node);
+    tier_members.life_begins(c, node);
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns, .touch);
     // Its new life has the whole time-out to take something.
     for (c.windows[0..c.window_count]) |w| w.low_moved_ns = w.node.clock.local(c.now_ns);
@@ -302,6 +304,7 @@ pub fn start_sender(c: *Cluster, node: *SenderNode) void {
         return stay_dead(c, node, node.doom_lasts_ns);
     }
     if (c.verdict.violation != null) return;
+    for (node.windows) |w| tier_members.window_starts(c, w);
     in_place.find(c, node);
     for (c.receivers) |r| {
         if (r.in_place.file == null) continue;

@@ -126,6 +126,24 @@ pub const Mutant = enum {
     manual_ack_logged,
     /// The window waits for what was processed, not for what was taken.
     manual_holds_window,
+    /// A tier holds the window only while a member of it is connected.
+    tier_not_mandatory,
+    /// The window follows the member of a tier that has least.
+    tier_lowest_ack,
+    /// A tier's position is what one of its members said last.
+    tier_goes_back,
+    /// A message that its tier can't commit in parts must fit in the window.
+    tier_stops_inside,
+    /// A new leader of a sending tier begins with what it writes from now on.
+    leader_from_written,
+    /// A follower of a sending tier gives up what it has numbered.
+    follower_keeps_nothing,
+    /// A receiver does not look at the epoch of a tier's stream.
+    epoch_ignored,
+    /// A receiver takes a tier's new leader for a new stream.
+    leader_begins_anew,
+    /// What an observer of a tier has counts for the tier.
+    tier_observer_counts,
     /// A disk that refuses to force data does not end the recording.
     failure_ignored,
     /// A force that is under way counts as over.

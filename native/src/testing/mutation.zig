@@ -11,6 +11,7 @@ const mutant_file = @import("mutant.zig");
 const report = @import("report.zig");
 const scenario = @import("scenario.zig");
 const verdict_file = @import("verdict.zig");
+const SendingTier = @import("sending_tier.zig").SendingTier;
 const Mutant = mutant_file.Mutant;
 const linux = std.os.linux;
 
@@ -106,6 +107,18 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
+        .manual_holds_window,
+        .tier_not_mandatory,
+        .tier_lowest_ack,
+        .tier_goes_back,
+        .tier_stops_inside,
+        .tier_observer_counts,
+        => scenario.first_tier_seed,
+        .leader_from_written,
+        .follower_keeps_nothing,
+        .epoch_ignored,
+        .leader_begins_anew,
+        => scenario.first_sending_tier_seed,
         .failure_ignored,
         .force_unawaited,
         .forced_at_once,
@@ -134,6 +147,18 @@ fn note_crash() noreturn {
     linux.exit(0);
 }
 
+/// True when it was caught.
+fn run_sending_tier(seed: u64, result: *volatile Result) bool {
+    const run = SendingTier.init(std.heap.c_allocator, seed) catch linux.exit(1);
+    defer run.deinit();
+    run.run();
+    result.events += run.totals.events;
+    const v = if (run.verdict.violation) |*v| v else return false;
+    result.check = @backingInt(v.check);
+    result.is_caught = 1;
+    return true;
+}
+
 fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
     mutant_file.active = mutant;
     child_result = result;
@@ -141,6 +166,10 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
     var seed: u64 = first_seed(mutant);
     while (result.events < events_max) : (seed += 1) {
         result.seed = seed;
+        if (seed >= scenario.first_sending_tier_seed) {
+            if (run_sending_tier(seed, result)) break;
+            continue;
+        }
         const cluster: *cluster_file.Cluster = cluster_file.Cluster.init(
             std.heap.c_allocator,
             seed,

@@ -62,6 +62,7 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
         s.publish_every_ns / 1000, s.publish_burst,   s.runs_per_step,  s.handler_ns / 1000,
         s.batch,                   s.joined_buffers,
     });
+    if (s.tier.members != 0) try out.print("  {any}\n", .{s.tier});
     if (s.in_place.transports != 0) try out.print("  {any}\n", .{s.in_place});
     if (s.record.receivers != 0) try out.print("  {any}\n", .{s.record});
     try out.print("  {any}\n  {any}\n  residual loss {d} ppm, drift {d} ppm, safety {d} ms, " ++
@@ -107,6 +108,7 @@ pub fn totals(out: *Writer, t: *const Totals, seeds: u64, took_ns: u64) !void {
         "bits flipped, {d} disks full or failing\n", .{
         t.replayed, t.power_losses, t.flips, t.disk_failures,
     });
+    try out.print("tiers: {d} leaders\n", .{t.leaders});
     try out.print("in place: {d} messages, {d} of them kept by nobody, {d} steps of " ++
         "senders with memory that waits, {d} steps between two stores\n", .{
         t.in_place, t.forgotten, t.pinned_steps, t.cuts,

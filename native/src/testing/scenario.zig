@@ -25,8 +25,13 @@ pub const windows_max = senders_max * transports_max;
 pub const first_deadly_seed: u64 = 1 << 40;
 /// From this one on, windows are read in place, and what goes wrong is what that calls for.
 pub const first_in_place_seed: u64 = 1 << 41;
+/// From this one on, some of the receivers are members of a tier.
+pub const first_tier_seed: u64 = 1 << 42;
+const tier_salt = 0x7163;
+/// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
+pub const first_sending_tier_seed: u64 = 1 << 43;
 /// From this one on, receivers record, and what goes wrong is their processes, machines and disks.
-pub const first_recorded_seed: u64 = 1 << 42;
+pub const first_recorded_seed: u64 = 1 << 44;
 const recorded_salt = 0x4ec0;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
@@ -125,6 +130,29 @@ pub const Record = struct {
     spoil_every_ns: u64 = 0,
 };
 
+/// Receivers that are members of one tier, or observe it.
+pub const Tier = struct {
+    /// Bit r.
+    members: u8 = 0,
+    observers: u8 = 0,
+    /// The configuration names one more member, which never starts.
+    has_absent: bool = false,
+    /// Mean time between two looks of the leader at what it has, and how often a member hears of
+    /// it.
+    step_ns: u64 = 0,
+    hears_ppm: u32 = 0,
+
+    pub fn is_member(self: *const Tier, receiver: u8) bool {
+        return self.members >> @intCast(receiver) & 1 == 1;
+    }
+    pub fn is_observer(self: *const Tier, receiver: u8) bool {
+        return self.observers >> @intCast(receiver) & 1 == 1;
+    }
+    pub fn is_of(self: *const Tier, receiver: u8) bool {
+        return self.is_member(receiver) or self.is_observer(receiver);
+    }
+};
+
 pub const Scenario = struct {
     seed: u64,
     kind: Kind,
@@ -172,6 +200,7 @@ pub const Scenario = struct {
     mishaps: Mishaps,
     in_place: InPlace,
     record: Record,
+    tier: Tier,
     /// Hostile datagrams: mean time between two.
     hostile_every_ns: u64,
     /// The first phase ends at this time, or after so many events.
@@ -182,9 +211,11 @@ pub const Scenario = struct {
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
         const is_recorded = seed >= first_recorded_seed;
-        const is_in_place = seed >= first_in_place_seed and !is_recorded;
+        const has_tier = seed >= first_tier_seed and !is_recorded;
+        const is_in_place = seed >= first_in_place_seed and !has_tier and !is_recorded;
+        const is_chosen = is_in_place or has_tier or is_recorded;
         const roll = dice.below(20);
-        const kind: Kind = if (is_in_place or is_recorded) .general else switch (roll) {
+        const kind: Kind = if (is_chosen) .general else switch (roll) {
             0, 1, 2 => .cost,
             3, 4 => .hostile_blind,
             5, 6 => .hostile_keyed,
@@ -200,12 +231,17 @@ pub const Scenario = struct {
         self.roll_faults(&dice);
         self.roll_mishaps(&dice);
         if (kind == .cost) self.only_loss(&dice);
-        const is_deadly = seed >= first_deadly_seed and !is_in_place and !is_recorded;
+        const is_deadly = seed >= first_deadly_seed and !is_chosen;
         if (is_deadly) self.only_deaths(&dice);
         self.in_place = .{};
+        self.tier = .{};
+        self.record = .{};
+        if (has_tier) {
+            self.roll_tier();
+            return self;
+        }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
-        self.record = .{};
         if (may_read or is_recorded) self.roll_record(is_recorded);
         return self;
     }
@@ -378,7 +414,7 @@ pub const Scenario = struct {
     /// With dice of its own: all else stays as it was before anything was read in place.
     fn roll_in_place(self: *Scenario) void {
         const roll = dice_file.mix(self.seed, in_place_salt);
-        const is_chosen = self.seed >= first_in_place_seed and self.seed < first_recorded_seed;
+        const is_chosen = self.seed >= first_in_place_seed;
         if (self.seed >= first_recorded_seed) return;
         if (roll % 1000 >= 300 and !is_chosen) return;
         var dice: Dice = .init(roll);
@@ -436,6 +472,31 @@ pub const Scenario = struct {
         m.stop_every_ns = dice.one_of(u64, &.{ 0, 500 * ms });
         if (dice.coin()) m.pause_every_ns = 0;
         m.kill_sender_every_ns = dice.one_of(u64, &.{ 0, 0, s });
+    }
+
+    fn roll_tier(self: *Scenario) void {
+        var dice: Dice = .init(dice_file.mix(self.seed, tier_salt));
+        if (dice.chance(150_000)) self.only_deaths(&dice);
+        self.receiver_count = @intCast(dice.between(2, receivers_max));
+        const most = @min(3, self.receiver_count);
+        const members = dice.between(if (dice.coin()) 1 else 2, most);
+        var t: Tier = .{ .members = (@as(u8, 1) << @intCast(members)) - 1 };
+        if (members < self.receiver_count and dice.chance(400_000)) {
+            t.observers = @as(u8, 1) << @intCast(members);
+        }
+        t.has_absent = members == 1 or dice.chance(300_000);
+        t.step_ns = dice.magnitude(100 * us, 50 * ms);
+        t.hears_ppm = @intCast(dice.one_of(u64, &.{ 50_000, 500_000, 1_000_000 }));
+        self.tier = t;
+        for (self.rx_mask[0..self.receiver_count], 0..) |*mask, r| {
+            if (t.is_of(@intCast(r))) mask.* = self.rx_mask[0];
+        }
+        self.configured |= t.members | t.observers;
+        if (self.is_idle or dice.coin()) return;
+        self.hasten(&dice);
+        if (self.mishaps.kill_receiver_every_ns == 0 and dice.coin()) {
+            self.mishaps.kill_receiver_every_ns = dice.between(100, 2000) * ms;
+        }
     }
 
     /// Pauses become longer than time-outs.

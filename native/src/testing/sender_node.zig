@@ -28,6 +28,7 @@ const ChunkPool = pool_file.ChunkPool;
 const Bump = pool_file.Bump;
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const in_place = @import("in_place.zig");
+const tier_members = @import("tier_members.zig");
 const Position = frame.Position;
 const assert = std.debug.assert;
 
@@ -403,7 +404,7 @@ pub const SenderNode = struct {
         const shift: u16 = if (dice.coin()) 0 else @intCast(w.life % 60);
         w.repair = .init(sender_ip(self.index), 20000 + @as(u16, w.index) * 64 + shift);
         const is_shared = s.may_read_in_place(w.transport);
-        var configured: [receivers_max]peers_file.Configured = undefined;
+        var configured: [receivers_max + 1]peers_file.Configured = undefined;
         const count = self.configured_receivers(w, &configured);
         const handshake = s.handshake and !kept;
         const sender = try self.gpa.create(Sender);
@@ -467,7 +468,7 @@ pub const SenderNode = struct {
     fn configured_receivers(
         self: *SenderNode,
         w: *const Window,
-        out: *[receivers_max]peers_file.Configured,
+        out: *[receivers_max + 1]peers_file.Configured,
     ) usize {
         const s = self.scenario;
         var n: usize = 0;
@@ -478,10 +479,14 @@ pub const SenderNode = struct {
                 .id = receiver_id(r),
                 .name = receiver_name(r),
                 .shared = s.reads_in_place(@intCast(r), self.index, w.transport),
+                .tier = if (s.tier.is_of(@intCast(r))) tier_members.name else "",
+                .is_observer = s.tier.is_observer(@intCast(r)),
             };
             n += 1;
         }
-        return n;
+        if (!s.tier.has_absent) return n;
+        out[n] = .{ .id = tier_members.absent_id, .name = "absent", .tier = tier_members.name };
+        return n + 1;
     }
 
     // ---------------------------------------------------------------- producer

@@ -43,6 +43,8 @@ pub const Totals = struct {
     power_losses: u64 = 0,
     flips: u64 = 0,
     disk_failures: u64 = 0,
+    /// Leaders of tiers that senders had to do with.
+    leaders: u64 = 0,
     network: packet_simulator.Counters = .{},
 
     pub fn add(self: *Totals, other: *const Totals) void {

@@ -43,12 +43,20 @@ pub const Check = enum {
     silence,
     /// Events with wrong arguments, out of turn, or too often.
     events,
+    /// A tier's position: gone on without a member's word, or back.
+    tier,
     /// Memory that does not come back, or bounds that do not hold.
     memory,
     /// A window that does not go on where its process died.
     recovery,
     /// A record that does not give back what was recorded.
     record,
+    /// Two members of a tier delivered different messages at one sqn, and neither said so.
+    agreement,
+    /// What was committed is not with a later leader, or was committed too early.
+    durability,
+    /// Two leaders of an epoch, or one that was not established.
+    one_leader,
     /// An assertion in the code under test, or a fault of the processor.
     crash,
 };

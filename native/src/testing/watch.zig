@@ -123,7 +123,8 @@ fn look_at_dead(c: *Cluster, w: *Window) void {
     if (c.now_ns < w.node.paused_until_ns) return;
     const t = &c.scenario.transports[w.transport];
     const f = &c.scenario.faults;
-    const slack_ns = t.ack_timeout_ns / 1000 + 2 * (f.delay_ns + f.jitter_ns + f.reorder_ns) + ms;
+    const way_ns = f.delay_ns + f.jitter_ns + f.reorder_ns + f.spread_ns;
+    const slack_ns = t.ack_timeout_ns / 1000 + 2 * way_ns + ms;
     const local_ns = w.node.clock.local(c.now_ns);
     look_at_held_up(c, w, local_ns);
     look_at_gone(c, w);
@@ -166,6 +167,8 @@ fn look_at_held_up(c: *Cluster, w: *Window, local_ns: u64) void {
         w.low_moved_ns = local_ns;
         return;
     }
+    // A tier may hold its senders up for as long as it likes.
+    if (c.scenario.tier.members != 0) return;
     if (!c.scenario.slow_disconnect or !has_ample_memory(c)) return;
     const ack_timeout_ns = c.scenario.transports[w.transport].ack_timeout_ns;
     const stuck_ns = local_ns - w.low_moved_ns;

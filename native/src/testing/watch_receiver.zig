@@ -12,6 +12,7 @@ const model = @import("model.zig");
 const nodes = @import("sender_node.zig");
 const in_place = @import("in_place.zig");
 const recorded = @import("recorded.zig");
+const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
 const Cluster = cluster_file.Cluster;
@@ -74,8 +75,9 @@ fn receiver_hears(
 pub fn leaves_receiver(c: *Cluster, node: *ReceiverNode, bytes: []align(8) const u8) void {
     const h: *const frame.Header = @ptrCast(bytes.ptr);
     c.note(h.number ^ @as(u64, h.check) << 32 ^ @as(u64, h.type) << 24 ^ bytes.len);
-    if (frame.type_of(h).? != .syn_reply) return;
     const w = window_of(c, h.source, h.transport) orelse return;
+    if (frame.type_of(h).? == .ack) tier_members.told(c, node, w, h);
+    if (frame.type_of(h).? != .syn_reply) return;
     const stream = node.receiver.find(key_of(c, w)) orelse return;
     if (stream.phase != .started or h.connection() >= stream.connection) return;
     c.verdict.fail(.session, c.now_ns, "receiver {d} answers connection ..{x} of window {d}; it " ++

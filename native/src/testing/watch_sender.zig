@@ -12,6 +12,7 @@ const cluster_file = @import("cluster.zig");
 const nodes = @import("sender_node.zig");
 const peers_file = @import("../session/peers.zig");
 const in_place = @import("in_place.zig");
+const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const Address = @import("../transport/address.zig").Address;
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
@@ -73,6 +74,7 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
     const sender = w.sender.?;
     if (w.first_open and sender.phase == .started) note_first(c, w);
     sender_notices(c, w);
+    tier_members.look(c, w);
     const reclaimed = w.window.reclaimed();
     const freed = reclaimed != w.reclaimed_seen;
     w.reclaimed_seen = reclaimed;
@@ -85,7 +87,8 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
         const session = w.session[node.index];
         look_at_session(c, w, node, if (is_known) peer else null);
         look_at_processed(c, w, node, peer);
-        if (!is_here) {
+        // A member of a tier does not hold the window; its tier does.
+        if (!is_here or c.scenario.tier.is_of(node.index)) {
             w.freed[node.index] = @max(w.freed[node.index], reclaimed);
             continue;
         }
@@ -199,6 +202,7 @@ fn note_first(c: *Cluster, w: *Window) void {
         });
     }
     w.published.now().* = .{ .first = first, .written = first };
+    tier_members.first_known(c, w, first);
     w.first_open = false;
     w.connection_first = first;
     w.started_ns = w.node.clock.local(c.now_ns);
@@ -307,6 +311,9 @@ fn confirm_leaves(c: *Cluster, w: *Window, node: *ReceiverNode, h: *const frame.
     const check = &node.checks[w.index];
     check.offer(h.connection(), h.number);
     if (check.has_position) return;
+    if (c.scenario.tier.is_member(node.index)) {
+        return tier_members.look_at_begin(c, w, node, h.number);
+    }
     const now = join_at(c, w);
     const low = @min(now, @min(w.join_before, w.join_old));
     if (h.number >= low and h.number <= @max(now, w.join_before)) return;

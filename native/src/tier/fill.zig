@@ -44,6 +44,9 @@ pub const Pulling = struct {
     offset: u32 = 0,
     due_ns: u64 = std.math.maxInt(u64),
     moved_ns: u64 = 0,
+    /// After so long without an answer it is asked again; doubled each time, because the way there
+    /// and back may take longer.
+    gap_ns: u64 = limits.pull_retry_ns,
     /// An entry whose stream is not known here.
     unknown: Entry = std.mem.zeroes(Entry),
 
@@ -72,10 +75,13 @@ pub const Pulling = struct {
     pub fn poll_send(self: *Pulling, m: anytype, now_ns: u64, image: []align(8) u8) ?Send {
         if (!self.is_on or now_ns < self.due_ns) return null;
         // Nothing came for so long: something was lost.
-        const is_late = now_ns -| self.moved_ns >= limits.pull_retry_ns;
-        if (self.is_asked and is_late) self.again(now_ns);
+        const is_late = now_ns -| self.moved_ns >= self.gap_ns;
+        if (self.is_asked and is_late) {
+            self.gap_ns = @min(self.gap_ns * 2, limits.ask_max_ns);
+            self.again(now_ns);
+        }
         self.is_asked = true;
-        self.due_ns = now_ns + limits.pull_retry_ns;
+        self.due_ns = now_ns + self.gap_ns;
         const b = wire.begin(wire.Pull, .pull, image, m.speaker(), m.host.next());
         const e = if (m.phase == .following) m.leader_epoch else m.epoch;
         b.said = .{ .epoch = e, .to = self.from };
@@ -310,13 +316,20 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     const pull = &m.puller;
     const e = if (m.phase == .following) m.leader_epoch else m.epoch;
     if (m.phase != .following and m.phase != .fetching) return;
-    if (!pull.is_on or p.id != pull.from or b.request != pull.request) return;
+    if (!pull.is_on or p.id != pull.from) return;
     if (!epochs.eql(b.said.epoch, e)) return;
+    const before = m.host.next();
     var sqn = h.number;
     var it: wire.PieceIterator = .init(h);
     while (it.next()) |item| {
         if (!take_piece(m, now_ns, sqn, item)) break;
         if (@as(u64, item.piece.offset) + item.piece.bytes == item.piece.entry.length) sqn += 1;
+    }
+    // An earlier request's answer that was late is as good, if it goes on where the log ends.
+    if (m.host.next() > before) pull.gap_ns = limits.pull_retry_ns;
+    if (b.request != pull.request) {
+        if (m.phase == .following) follower.apply(m, now_ns);
+        return;
     }
     // More is allowed in good time.
     pull.got_bytes += h.length;
@@ -324,7 +337,7 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (pull.got_bytes + limits.pull_window_bytes / 2 >= pull.allowed_bytes) {
         pull.allowed_bytes = pull.got_bytes + limits.pull_window_bytes;
         pull.due_ns = now_ns;
-    } else pull.due_ns = now_ns + limits.pull_retry_ns;
+    } else pull.due_ns = now_ns + pull.gap_ns;
     if (m.phase == .following) follower.apply(m, now_ns);
 }
 

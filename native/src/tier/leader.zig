@@ -211,7 +211,7 @@ fn wanted(m: anytype) Quorum {
         return .{ .set = m.all, .need = @intCast(@max(1, m.o.ack_count)) };
     }
     // Whoever is in S stays in it as long as it is there; others come in when they are in sync.
-    const set = m.self_set() | (m.quorum.set | in_sync(m)) & followers;
+    const set = m.self_set() | ((m.quorum.set | in_sync(m)) & followers);
     if (set == m.self_set()) return m.quorum;
     return .{ .set = set, .need = tree.count(set) - 1 };
 }

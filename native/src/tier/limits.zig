@@ -1,6 +1,7 @@
 //! Bounds and times of the tier that the configuration does not set.
 
 const std = @import("std");
+const build_options = @import("build_options");
 const tree = @import("tree.zig");
 
 /// The simulator reaches a few bounds only when they are low.

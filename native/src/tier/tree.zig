@@ -98,7 +98,7 @@ pub const Answer = extern struct {
 };
 
 comptime {
-    std.debug.assert(@sizeOf(View) == 104);
+    std.debug.assert(@sizeOf(View) == 88);
     std.debug.assert(@sizeOf(Command) == 48);
     std.debug.assert(@sizeOf(Answer) == 16);
 }

@@ -49,12 +49,17 @@ pub const Options = struct {
     windows: []const WindowName,
     /// Touch all memory now (`UsePreAllocate`).
     populate: bool = false,
+    /// Numbers begin at 0, in windows without messages; the connections go on. Whoever asks for it
+    /// makes all messages once more.
+    begin_anew: bool = false,
 };
 
 /// One window that is open.
 pub const OpenWindow = struct {
     window: SendingWindow,
     recovery: Recovery,
+    /// What was acknowledged of the window that was found; 0: none was.
+    acked_before: u64 = 0,
     /// The cursors' page, then both halves of the ring.
     files: [3]File,
     page_region: Region,
@@ -174,8 +179,19 @@ const Found = struct {
     parts: [3]Part = @splat(.{}),
     /// Of the cursors' page, when it is there.
     cursors: recovery_file.Cursors = .{ .reclaimed = 0, .acked = 0, .written = 0 },
+    acked_before: u64 = 0,
     connection_id: u64 = 0,
     connection_first: u64 = 0,
+
+    /// As if its files were of other sizes, and nothing waited in them.
+    fn forget_messages(self: *Found) void {
+        self.acked_before = self.cursors.acked;
+        self.cursors = .{ .reclaimed = 0, .acked = 0, .written = 0 };
+        self.connection_first = 0;
+        for (&self.parts) |*part| {
+            if (part.state == .good) part.state = .resized;
+        }
+    }
 
     fn has_page(self: *const Found) bool {
         return self.parts[0].state == .good or self.parts[0].state == .resized;
@@ -237,6 +253,7 @@ const Opener = struct {
             for (&found.parts, part_kinds) |*part, kind| part.* = try self.look_at(kind, i);
             if (!found.has_page()) continue;
             try self.read_page(found, i);
+            if (self.options.begin_anew) found.forget_messages();
             const waiting = found.cursors.pending();
             if (waiting == 0) continue;
             if (self.arena.state == .good and found.all_good()) continue;
@@ -439,6 +456,7 @@ const Opener = struct {
         const trusted = generations.is_trusted(&page.generations, self.generation);
         // It was read from the file a moment ago, or made by us.
         assert(cursors != null);
+        result.acked_before = found.acked_before;
         result.recovery = recovery_file.recover(&result.window, cursors.?, pool, trusted);
         result.recovery.resumed = found.has_page();
         return result;

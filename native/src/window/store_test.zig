@@ -319,6 +319,34 @@ test "another arena size: the numbers go on when nothing waits, otherwise it is 
     larger.close();
 }
 
+test "who makes everything once more begins at 0 again, with a later connection" {
+    var s: Setting = try .init();
+    defer s.deinit();
+    const store = try s.open(s.options(&req_1));
+    var bump = Bump.init(&store.pool).?;
+    for (0..10) |_| _ = try send(store, &bump, 0, 100);
+    store.windows[0].window.set_connection(41, 3);
+    store.windows[0].window.set_acked(7);
+    store.close();
+    var options = s.options(&req_1);
+    options.begin_anew = true;
+    const anew = try s.open(options);
+    const w = &anew.windows[0];
+    try testing.expectEqual(7, w.acked_before);
+    try testing.expectEqual(0, w.window.written());
+    try testing.expectEqual(0, w.window.acked());
+    try testing.expectEqual(41, w.window.connection_id());
+    try testing.expectEqual(anew.pool.chunk_count, anew.pool.free_count());
+    var other = Bump.init(&anew.pool).?;
+    try testing.expectEqual(0, try send(anew, &other, 0, 50));
+    anew.close();
+    // Without asking for it numbers go on.
+    const again = try s.open(s.options(&req_1));
+    try testing.expectEqual(1, again.windows[0].window.written());
+    try testing.expectEqual(0, again.windows[0].acked_before);
+    again.close();
+}
+
 test "files that are missing: refused while something waits, the numbers go on otherwise" {
     var s: Setting = try .init();
     defer s.deinit();

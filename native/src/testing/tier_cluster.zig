@@ -1,0 +1,805 @@
+//! A simulated tier: members and observers (the very `Member` of the engine), the senders whose
+//! messages they order, the network between them, the arbiter, and virtual time. Two phases, as in
+//! `cluster.zig`: in *safety* anything goes wrong, in *liveness* the network heals, and everything
+//! that senders keep must be delivered everywhere.
+
+const std = @import("std");
+const scenario_file = @import("tier_scenario.zig");
+const model_file = @import("tier_model.zig");
+const host_file = @import("tier_host.zig");
+const arbiter_file = @import("tier_arbiter.zig");
+const mishaps = @import("tier_mishaps.zig");
+const senders_file = @import("tier_senders.zig");
+const packet_simulator = @import("packet_simulator.zig");
+const dice_file = @import("dice.zig");
+const member_file = @import("../tier/member.zig");
+const epochs = @import("../tier/epoch.zig");
+const tree = @import("../tier/tree.zig");
+const frame = @import("../wire/frame.zig");
+const abi = @import("../abi.zig");
+const Address = @import("../transport/address.zig").Address;
+const Notices = @import("../session/notices.zig").Notices;
+const SimClock = @import("sim_clock.zig").SimClock;
+const Arbiter = arbiter_file.Arbiter;
+const Dice = dice_file.Dice;
+const Model = model_file.Model;
+const PacketSimulator = packet_simulator.PacketSimulator;
+const Scenario = scenario_file.Scenario;
+const Sender = senders_file.Sender;
+const SimHost = host_file.SimHost;
+pub const Member = member_file.Member(SimHost);
+
+const nodes_max = scenario_file.nodes_max;
+const members_max = scenario_file.members_max;
+const senders_max = scenario_file.senders_max;
+const ms = std.time.ns_per_ms;
+const s = std.time.ns_per_s;
+const never = std.math.maxInt(u64);
+
+/// Milliseconds since 1970 where virtual time begins.
+const wall_ms_at_start = 1_700_000_000_000;
+/// Without any progress for so long in virtual time, the tier stands still for good.
+const watchdog_ns = 300 * s;
+const datagram_bytes_max = 8976;
+const names: [members_max][]const u8 = .{ "m0", "m1", "m2", "m3", "m4" };
+
+pub const Node = struct {
+    index: u8,
+    /// Number of the member; `tree.nobody` for an observer.
+    member: u32,
+    id: u16,
+    clock: SimClock,
+    host: SimHost,
+    notices: *Notices,
+    core: ?*Member = null,
+    alive: bool = false,
+    /// Not before (or never again).
+    starts_ns: u64 = never,
+    life: u32 = 0,
+    stopped_until_ns: u64 = 0,
+    hung_until_ns: u64 = 0,
+    stalled_until_ns: u64 = 0,
+    step_at_ns: u64 = never,
+    view_serial: u32 = 0,
+    /// "already running"
+    is_refused: bool = false,
+    role: member_file.Role = .init,
+    delivery_pending: [senders_max]bool = @splat(false),
+    steps_at_once: u32 = 0,
+    last_step_ns: u64 = 0,
+    sent_since_ns: u64 = 0,
+    sent_count: u64 = 0,
+    handed_before: u64 = 0,
+    out_of_sync: ?[2]u64 = null,
+
+    pub fn stands_still(self: *const Node, now_ns: u64) bool {
+        return now_ns < self.runs_again_ns();
+    }
+
+    pub fn runs_again_ns(self: *const Node) u64 {
+        return @max(self.stopped_until_ns, self.hung_until_ns);
+    }
+
+    pub fn address(self: *const Node) Address {
+        return .init(0x0100_000a + (@as(u32, self.index) << 24), 40001);
+    }
+
+    pub fn is_observer(self: *const Node) bool {
+        return self.member == tree.nobody;
+    }
+};
+
+pub const EventKind = enum(u8) {
+    step,
+    start,
+    client_tick,
+    watch,
+    view,
+    command,
+    command_late,
+    answer,
+    expire,
+    watchdog,
+    publish,
+    beat,
+    deliver,
+    ack,
+    sender_start,
+    mishap,
+    heal,
+    resume_node,
+};
+
+const Event = struct { at_ns: u64, order: u64, kind: EventKind, node: u8, a: u64, b: u64 };
+
+/// What happened, for the report.
+pub const Counts = struct {
+    events: u64 = 0,
+    virtual_ns: u64 = 0,
+    committed: u64 = 0,
+    delivered: u64 = 0,
+    published: u64 = 0,
+    campaigns: u64 = 0,
+    establishes: u64 = 0,
+    leaders: u64 = 0,
+    lives: u64 = 0,
+    separated: u64 = 0,
+    late_watches: u64 = 0,
+    answers_lost: u64 = 0,
+    stuck: u64 = 0,
+    forced: u64 = 0,
+    resets: u64 = 0,
+    naks: u64 = 0,
+    fills: u64 = 0,
+    mishaps: [scenario_file.mishap_count]u64 = @splat(0),
+    network: packet_simulator.Counters = .{},
+
+    pub fn add(self: *Counts, o: *const Counts) void {
+        inline for (@typeInfo(Counts).@"struct".field_names) |field| {
+            if (@TypeOf(@field(self, field)) == u64) @field(self, field) += @field(o, field);
+        }
+        for (&self.mishaps, o.mishaps) |*mine, theirs| mine.* += theirs;
+        inline for (@typeInfo(packet_simulator.Counters).@"struct".field_names) |field| {
+            @field(self.network, field) += @field(o.network, field);
+        }
+    }
+};
+
+pub const Phase = enum { safety, liveness, done };
+
+pub const Cluster = struct {
+    gpa: std.mem.Allocator,
+    scenario: Scenario,
+    dice: Dice,
+    model: Model,
+    net: PacketSimulator,
+    arbiter: Arbiter = .{},
+    nodes: [nodes_max]Node = undefined,
+    node_count: u8 = 0,
+    hosts: [nodes_max]*SimHost = undefined,
+    senders: [senders_max]Sender = undefined,
+    options: [members_max]member_file.MemberOptions = undefined,
+    heap: std.ArrayList(Event) = .empty,
+    next_order: u64 = 0,
+    now_ns: u64 = 0,
+    phase: Phase = .safety,
+    counts: Counts = .{},
+    digest: u64 = 0,
+    core_nodes: u8 = 0,
+    progress: u64 = 0,
+    progress_ns: u64 = 0,
+    liveness_from_ns: u64 = 0,
+    liveness_events: u64 = 0,
+    image: [datagram_bytes_max]u8 align(8) = undefined,
+
+    pub fn init(gpa: std.mem.Allocator, seed: u64) !*Cluster {
+        const self = try gpa.create(Cluster);
+        errdefer gpa.destroy(self);
+        const x: Scenario = .init(seed);
+        self.* = .{
+            .gpa = gpa,
+            .scenario = x,
+            .dice = .init(dice_file.mix(seed, 1)),
+            .model = .{ .gpa = gpa, .bytes_max = x.bytes_max, .members = x.members },
+            .net = try .init(gpa, dice_file.mix(seed, 2), x.faults, datagram_bytes_max),
+        };
+        self.model.relaxed = x.policy != .safe;
+        for (0..x.members) |i| self.options[i] = .{ .id = @intCast(i + 1), .name = names[i] };
+        const regular = x.members + x.observers;
+        for (0..regular) |i| self.add_node(@intCast(i), if (i < x.members) @intCast(i) else null);
+        // The second start of a member, if a mishap wants it.
+        self.add_node(@intCast(regular), 0);
+        for (0..self.node_count) |i| self.hosts[i] = &self.nodes[i].host;
+        self.model.hosts = self.hosts[0..self.node_count];
+        for (0..x.senders) |i| self.senders[i] = .init(self, @intCast(i));
+        for (self.nodes[0..regular]) |*node| {
+            self.start_at(node, self.dice.below(x.start_spread_ns + 1));
+        }
+        if (x.mishap_every_ns > 0) self.schedule(.mishap, x.mishap_every_ns, 0, 0, 0);
+        return self;
+    }
+
+    fn add_node(self: *Cluster, index: u8, member: ?u32) void {
+        const x = &self.scenario;
+        const drift: i32 = if (x.drift_ppm == 0) 0 else @as(i32, @intCast(
+            self.dice.below(2 * x.drift_ppm + 1),
+        )) - @as(i32, @intCast(x.drift_ppm));
+        const notices = self.gpa.create(Notices) catch @panic("out of memory");
+        notices.* = .{};
+        self.nodes[index] = .{
+            .index = index,
+            .member = member orelse tree.nobody,
+            .id = if (member) |m| @intCast(m + 1) else @as(u16, index) + 1,
+            .clock = .{ .offset_ns = self.dice.below(1000 * s), .drift_ppm = drift },
+            .notices = notices,
+            .host = .{
+                .gpa = self.gpa,
+                .model = &self.model,
+                .dice = &self.dice,
+                .index = index,
+                .member = member orelse tree.nobody,
+                .record = x.record,
+            },
+        };
+        self.node_count = index + 1;
+    }
+
+    pub fn deinit(self: *Cluster) void {
+        for (self.nodes[0..self.node_count]) |*node| {
+            self.drop_core(node);
+            node.host.deinit();
+            self.gpa.destroy(node.notices);
+        }
+        self.arbiter.deinit(self.gpa);
+        self.model.deinit();
+        self.net.deinit();
+        self.heap.deinit(self.gpa);
+        self.gpa.destroy(self);
+    }
+
+    fn drop_core(self: *Cluster, node: *Node) void {
+        const core = node.core orelse return;
+        core.deinit(self.gpa);
+        self.gpa.destroy(core);
+        node.core = null;
+    }
+
+    // ---- time
+
+    fn before(a: *const Event, b: *const Event) bool {
+        return a.at_ns < b.at_ns or (a.at_ns == b.at_ns and a.order < b.order);
+    }
+
+    pub fn schedule(
+        self: *Cluster,
+        kind: EventKind,
+        at_ns: u64,
+        node: u8,
+        a: u64,
+        b: u64,
+    ) void {
+        const e: Event = .{
+            .at_ns = @max(at_ns, self.now_ns),
+            .order = self.next_order,
+            .kind = kind,
+            .node = node,
+            .a = a,
+            .b = b,
+        };
+        self.next_order += 1;
+        self.heap.append(self.gpa, e) catch @panic("out of memory");
+        const items = self.heap.items;
+        var at = items.len - 1;
+        while (at > 0) {
+            const parent = (at - 1) / 2;
+            if (!before(&e, &items[parent])) break;
+            items[at] = items[parent];
+            at = parent;
+        }
+        items[at] = e;
+    }
+
+    fn pop(self: *Cluster) Event {
+        const items = self.heap.items;
+        const first = items[0];
+        const last = items[items.len - 1];
+        const count = items.len - 1;
+        var at: usize = 0;
+        while (true) {
+            var child = at * 2 + 1;
+            if (child >= count) break;
+            if (child + 1 < count and before(&items[child + 1], &items[child])) child += 1;
+            if (!before(&items[child], &last)) break;
+            items[at] = items[child];
+            at = child;
+        }
+        items[at] = last;
+        self.heap.items.len = count;
+        return first;
+    }
+
+    pub fn run(self: *Cluster) void {
+        while (self.phase != .done and self.model.verdict.violation == null) self.advance();
+        self.counts.virtual_ns = self.now_ns;
+        self.counts.committed = self.model.truth.items.len;
+        self.counts.resets = self.model.resets;
+        self.counts.network = self.net.counters;
+    }
+
+    fn advance(self: *Cluster) void {
+        const packet_ns = self.net.next_ns();
+        const event_ns = if (self.heap.items.len > 0) self.heap.items[0].at_ns else never;
+        if (packet_ns == never and event_ns == never) {
+            self.phase = .done;
+            return;
+        }
+        self.counts.events += 1;
+        if (packet_ns < event_ns) {
+            self.set_now(packet_ns);
+            self.arrive();
+        } else {
+            const e = self.pop();
+            self.set_now(e.at_ns);
+            self.handle(&e);
+        }
+        switch (self.phase) {
+            .safety => if (self.now_ns >= self.scenario.safety_ns or
+                self.counts.events >= self.scenario.safety_events) self.begin_liveness(),
+            .liveness => if (self.counts.events % 32 == 0) self.look_at_progress(),
+            .done => {},
+        }
+    }
+
+    fn set_now(self: *Cluster, now_ns: u64) void {
+        self.now_ns = now_ns;
+        self.model.now_ns = now_ns;
+    }
+
+    fn handle(self: *Cluster, e: *const Event) void {
+        self.digest = dice_file.mix(self.digest, e.at_ns +% @backingInt(e.kind) +% e.node);
+        const node = &self.nodes[e.node];
+        const lives = node.alive and node.life == e.a;
+        switch (e.kind) {
+            .step => if (lives and e.at_ns == node.step_at_ns) self.step(node),
+            .start => if (!node.alive and node.starts_ns == e.at_ns) self.start(node),
+            .client_tick => if (lives) {
+                if (self.now_ns < node.stopped_until_ns) {
+                    self.schedule(.client_tick, node.stopped_until_ns, e.node, e.a, 0);
+                } else self.arbiter.client_tick(self, node);
+            },
+            .watch => if (lives) self.arbiter.fire(self, node),
+            .view => if (lives) self.arbiter.arrive(self, node),
+            .command => if (lives) self.arbiter.execute(self, node, e.b),
+            .command_late => if (lives) self.arbiter.command_late(self, node, e.b),
+            .answer => if (node.alive) {
+                self.arbiter.answer_arrives(self, node, e.a, @fromBackingInt(@intCast(e.b)));
+            },
+            .expire => self.arbiter.expire(self, e.a),
+            .watchdog => if (lives and self.now_ns < node.hung_until_ns) {
+                self.arbiter.give_up(self, node);
+            },
+            .publish => self.senders[e.node].publish(self),
+            .beat => self.senders[e.node].beat(self),
+            .deliver => self.senders[@intCast(e.b)].deliver(self, node),
+            .ack => self.senders[e.node].acknowledged(self, e.a, e.b),
+            .sender_start => self.senders[e.node].start(self),
+            .mishap => mishaps.strike(self),
+            .heal => mishaps.heal(self, @fromBackingInt(@intCast(e.a)), e.b),
+            .resume_node => self.wake(node, self.now_ns),
+        }
+    }
+
+    /// The node's next step is at this time, if it is not sooner.
+    pub fn wake(self: *Cluster, node: *Node, at_ns: u64) void {
+        if (!node.alive) return;
+        const at = @max(@max(at_ns, self.now_ns), node.runs_again_ns());
+        if (at >= node.step_at_ns and node.step_at_ns >= self.now_ns) return;
+        node.step_at_ns = at;
+        self.schedule(.step, at, node.index, node.life, 0);
+    }
+
+    // ---- lives
+
+    pub fn start_at(self: *Cluster, node: *Node, at_ns: u64) void {
+        node.starts_ns = at_ns;
+        self.schedule(.start, at_ns, node.index, 0, 0);
+    }
+
+    fn start(self: *Cluster, node: *Node) void {
+        const x = &self.scenario;
+        self.drop_core(node);
+        node.life += 1;
+        node.alive = true;
+        node.starts_ns = never;
+        node.stopped_until_ns = 0;
+        node.hung_until_ns = 0;
+        node.stalled_until_ns = 0;
+        node.step_at_ns = never;
+        node.is_refused = false;
+        node.role = .init;
+        node.view_serial = 0;
+        node.out_of_sync = null;
+        node.notices.* = .{};
+        node.host.alive = true;
+        node.host.life = node.life;
+        self.counts.lives += 1;
+        const durable = node.host.load();
+        const core = self.gpa.create(Member) catch @panic("out of memory");
+        core.* = Member.init(self.gpa, self.options_of(node), &node.host, node.notices) catch
+            @panic("out of memory");
+        node.core = core;
+        core.start(node.clock.local(self.now_ns), durable, self.dice.below((1 << 53) - 2) + 1);
+        self.arbiter.start(self, node);
+        for (self.senders[0..x.senders]) |*sender| sender.look(self, node);
+        self.wake(node, self.now_ns);
+    }
+
+    fn options_of(self: *const Cluster, node: *const Node) member_file.Options {
+        const x = &self.scenario;
+        return .{
+            .cluster = 7,
+            .members = self.options[0..x.members],
+            .self = if (node.is_observer()) null else node.member,
+            .id = node.id,
+            .ack_count = x.ack_count,
+            .use_committed = x.use_committed,
+            .is_batched = x.asynchronous_sqn,
+            .sync_max_diff = x.sync_max_diff,
+            .send_window = x.send_window,
+            .heartbeat_interval_ns = x.heartbeat_interval_ns,
+            .heartbeat_timeout_ns = x.heartbeat_timeout_ns,
+            .ack_interval_ns = x.ack_interval_ns,
+            .ack_timeout_ns = x.ack_timeout_ns,
+            .start_timeout_ns = x.start_timeout_ns,
+            .session_timeout_ns = x.session_timeout_ns,
+            .policy = switch (x.policy) {
+                .safe => .safe,
+                .freshest => .freshest,
+                .race => .race,
+            },
+            .config_hash = 4711,
+            .datagram_bytes = x.datagram_bytes & ~@as(u32, 7),
+            .seed = dice_file.mix(x.seed, @as(u64, node.index) << 32 | node.life),
+        };
+    }
+
+    pub fn end(self: *Cluster, node: *Node, death: SimHost.Death, goodbye: bool) void {
+        if (!node.alive) return;
+        if (death == .clean) {
+            const local_ns = node.clock.local(self.now_ns);
+            node.core.?.leave(local_ns);
+            self.flush(node, local_ns);
+        }
+        node.alive = false;
+        node.host.die(death);
+        self.arbiter.leave(self, node, goodbye);
+    }
+
+    // ---- steps
+
+    pub fn give_view(self: *Cluster, node: *Node, view: *const tree.View) void {
+        if (!node.alive) return;
+        node.core.?.on_view(node.clock.local(self.now_ns), view);
+        self.after(node);
+    }
+
+    pub fn give_answer(self: *Cluster, node: *Node, answer: *const tree.Answer) void {
+        if (!node.alive) return;
+        node.core.?.on_answer(node.clock.local(self.now_ns), answer);
+        self.after(node);
+    }
+
+    fn arrive(self: *Cluster) void {
+        const p = self.net.pop();
+        const node = &self.nodes[p.to];
+        if (!node.alive) {
+            self.net.release(&p);
+            return;
+        }
+        if (node.stands_still(self.now_ns)) {
+            // It waits in the socket's buffer, which has an end.
+            if (self.dice.below(4) == 0) {
+                self.net.release(&p);
+            } else self.net.put_back(p, node.runs_again_ns() + 1);
+            return;
+        }
+        self.net.counters.arrived += 1;
+        node.core.?.on_datagram(node.clock.local(self.now_ns), p.from, self.net.bytes_of(&p));
+        self.net.release(&p);
+        self.after(node);
+    }
+
+    /// After something came: often at once, else with what comes next.
+    fn after(self: *Cluster, node: *Node) void {
+        if (node.host.dying) return self.end(node, .kill, false);
+        if (node.stands_still(self.now_ns)) return self.wake(node, node.runs_again_ns());
+        if (self.dice.below(4) > 0) self.step(node) else self.wake(node, self.now_ns + 1000);
+    }
+
+    fn step(self: *Cluster, node: *Node) void {
+        if (!node.alive) return;
+        if (node.stands_still(self.now_ns)) return self.wake(node, node.runs_again_ns());
+        node.step_at_ns = never;
+        self.count_step(node);
+        const local_ns = node.clock.local(self.now_ns);
+        const lease = self.arbiter.clients[node.index].lease_until_ns;
+        const wall_ms = wall_ms_at_start + self.now_ns / ms + node.index;
+        const core = node.core.?;
+        core.tick(local_ns, wall_ms, lease);
+        self.flush(node, local_ns);
+        if (core.command()) |command| self.arbiter.command(self, node, command);
+        self.consume(node);
+        self.read_notices(node);
+        self.tell_senders(node);
+        if (node.host.dying) return self.end(node, .kill, false);
+        node.role = core.role();
+        if (self.is_over(node)) return;
+        const due = core.next_deadline_ns(local_ns);
+        if (due != never) self.wake(node, node.clock.when(due));
+    }
+
+    fn count_step(self: *Cluster, node: *Node) void {
+        if (node.last_step_ns != self.now_ns) node.steps_at_once = 0;
+        node.last_step_ns = self.now_ns;
+        node.steps_at_once += 1;
+        if (node.steps_at_once > 10_000) {
+            self.model.fail(.storm, "node {d} is due at once for ever", .{node.index});
+        }
+    }
+
+    fn flush(self: *Cluster, node: *Node, local_ns: u64) void {
+        const delay_ns = self.net.roll_delay();
+        var n: u32 = 0;
+        const image = self.image[0 .. self.scenario.datagram_bytes & ~@as(u32, 7)];
+        while (node.core.?.poll_send(local_ns, image)) |send| {
+            n += 1;
+            if (n > 20_000) {
+                return self.model.fail(.storm, "node {d} sends without end", .{node.index});
+            }
+            if (node.host.dying) continue;
+            const bytes = image[0..send.bytes];
+            self.count_datagram(node, bytes);
+            if (send.to == null and self.net.lost_at_source()) continue;
+            for (self.nodes[0..self.node_count]) |*to| {
+                if (to.index == node.index) continue;
+                if (send.to) |address| if (!to.address().eql(address)) continue;
+                self.net.send(.{
+                    .now_ns = self.now_ns,
+                    .source = node.index,
+                    .from = node.address(),
+                    .to = to.index,
+                    .to_port = 40001,
+                    .delay_ns = delay_ns,
+                }, bytes);
+            }
+        }
+    }
+
+    fn count_datagram(self: *Cluster, node: *Node, bytes: []align(8) const u8) void {
+        const h: *const frame.Header = @ptrCast(bytes.ptr);
+        if (h.type == 34) self.counts.naks += 1;
+        if (h.type == 42) self.counts.fills += 1;
+        if (self.now_ns - node.sent_since_ns >= s) {
+            node.sent_since_ns = self.now_ns;
+            node.sent_count = 0;
+        }
+        node.sent_count += 1;
+        if (node.sent_count > 50_000) self.model.fail(.storm, "node {d} sent {d} datagrams in " ++
+            "a second", .{ node.index, node.sent_count });
+    }
+
+    // ---- the program
+
+    fn consume(self: *Cluster, node: *Node) void {
+        const h = &node.host;
+        h.inside = false;
+        if (h.dying or self.now_ns < node.stalled_until_ns) {
+            h.inside = !h.dying;
+            if (h.inside) self.wake(node, node.stalled_until_ns);
+            return;
+        }
+        const limit = @min(h.show_limit, h.handed_count + 256);
+        while (h.handed_count < limit) {
+            self.hand_over(node, h.handed_count);
+            if (self.model.verdict.violation != null) return;
+            h.handed_count += 1;
+            self.counts.delivered += 1;
+        }
+        if (h.handed_count < h.show_limit) self.wake(node, self.now_ns + ms);
+        h.inside = self.dice.below(16) == 0;
+        if (h.inside) self.wake(node, self.now_ns + 2 * ms);
+    }
+
+    fn hand_over(self: *Cluster, node: *Node, sqn: u64) void {
+        const h = &node.host;
+        const t: model_file.Truth = .{ .entry = h.log.items[@intCast(sqn)], .epoch = h.epoch_of(sqn) };
+        const i = t.entry.source - 1;
+        if (t.entry.msg_no != h.delivered_next[i] and
+            !self.model.may_jump(i, h.delivered_next[i], t.entry.msg_no))
+        {
+            return self.model.fail(.honesty, "node {d}: sender {d} goes from {d} to {d} at {d}", .{
+                node.index, i + 1, h.delivered_next[i], t.entry.msg_no, sqn,
+            });
+        }
+        h.delivered_next[i] = t.entry.msg_no + 1;
+        const truth = self.model.truth.items;
+        const is_true = sqn < truth.len and epochs.eql(truth[@intCast(sqn)].epoch, t.epoch) and
+            std.meta.eql(truth[@intCast(sqn)].entry, t.entry);
+        const role = node.core.?.role();
+        const strict = self.scenario.use_committed or node.is_observer() or role == .active or
+            role == .single;
+        if (strict and !is_true) {
+            return self.model.fail(.agreement, "node {d} ({t}) delivers {d}, which is not " ++
+                "committed ({d} are)", .{ node.index, role, sqn, truth.len });
+        }
+        if (is_true and h.diverged_at != null and h.diverged_at.? < sqn) {
+            return self.model.fail(.honesty, "node {d} delivered another message at {d} and " ++
+                "goes on at {d}", .{ node.index, h.diverged_at.?, sqn });
+        }
+        if (!is_true and sqn < truth.len) h.diverged(sqn);
+    }
+
+    fn read_notices(self: *Cluster, node: *Node) void {
+        _ = self;
+        var out: [16]abi.Notice = undefined;
+        while (true) {
+            const n = node.notices.pop(&out);
+            if (n == 0) return;
+            for (out[0..n]) |*notice| {
+                if (notice.kind != @backingInt(abi.NoticeKind.event)) continue;
+                if (notice.code != @backingInt(abi.EventType.out_of_sync)) continue;
+                node.out_of_sync = .{
+                    @trunc(notice.args[0]),
+                    @trunc(notice.args[1]),
+                };
+            }
+        }
+    }
+
+    fn tell_senders(self: *Cluster, node: *Node) void {
+        if (!node.host.acks_changed or node.host.dying) return;
+        if (node.is_observer()) return;
+        node.host.acks_changed = false;
+        for (self.senders[0..self.scenario.senders]) |*sender| sender.hear(self, node);
+    }
+
+    /// A process that ends by itself.
+    fn is_over(self: *Cluster, node: *Node) bool {
+        const core = node.core.?;
+        const lasts_ns = @max(self.scenario.mishap_lasts_ns, s);
+        if (core.role() == .separate) {
+            self.check_separate(node);
+            self.counts.separated += 1;
+            self.end(node, .kill, false);
+        } else if (node.is_refused or core.failed != .none) {
+            self.end(node, .kill, true);
+        } else return false;
+        if (node.index < self.scenario.members + self.scenario.observers) {
+            self.start_at(node, self.now_ns + self.dice.below(lasts_ns) + 100 * ms);
+        }
+        return true;
+    }
+
+    /// Only who delivered what the tier does not have separates, and says exactly what.
+    fn check_separate(self: *Cluster, node: *Node) void {
+        const h = &node.host;
+        const range = node.out_of_sync orelse {
+            return self.model.fail(.honesty, "node {d} separates without OUT_OF_SYNC", .{
+                node.index,
+            });
+        };
+        if (range[0] > range[1] or range[1] + 1 < h.handed_count) {
+            return self.model.fail(.honesty, "node {d} separates: {d}..{d}, delivered up to {d}", .{
+                node.index, range[0], range[1], h.handed_count,
+            });
+        }
+        if (h.diverged_at) |at| if (range[0] > at) {
+            return self.model.fail(.honesty, "node {d} separates from {d} on, delivered " ++
+                "another message at {d}", .{ node.index, range[0], at });
+        };
+        if (self.model.relaxed or h.handed_count > self.model.truth.items.len) return;
+        if (h.diverged_at == null) self.model.fail(.agreement, "node {d} separates from {d} on, " ++
+            "but all that it delivered ({d}) is committed", .{
+            node.index, range[0], h.handed_count,
+        });
+    }
+
+    // ---- liveness
+
+    pub fn late_ppm(self: *const Cluster) u32 {
+        return if (self.phase == .safety) self.scenario.late_watch_ppm else 0;
+    }
+
+    pub fn lost_ppm(self: *const Cluster) u32 {
+        return if (self.phase == .safety) self.scenario.answer_lost_ppm else 0;
+    }
+
+    fn begin_liveness(self: *Cluster) void {
+        self.phase = .liveness;
+        self.liveness_from_ns = self.now_ns;
+        mishaps.heal_all(self);
+        self.choose_core();
+        self.progress_ns = self.now_ns;
+        self.liveness_events = self.counts.events;
+    }
+
+    /// Some stay away, as far as the tier can do without them.
+    fn choose_core(self: *Cluster) void {
+        const x = &self.scenario;
+        const regular = x.members + x.observers;
+        self.core_nodes = @as(u8, 1) << @intCast(regular);
+        self.core_nodes -= 1;
+        if (self.dice.chance(x.core_ppm)) for (0..x.members) |_| {
+            const away: u8 = @intCast(self.dice.below(x.members));
+            const without = self.core_nodes & ~(@as(u8, 1) << @intCast(away));
+            if (mishaps.can_go_on(self, without)) self.core_nodes = without;
+            if (self.dice.coin()) break;
+        };
+        for (self.nodes[0..self.node_count]) |*node| {
+            const stays = self.core_nodes >> @intCast(node.index) & 1 == 1;
+            if (!stays) {
+                if (node.alive) self.end(node, .kill, self.dice.coin());
+                node.starts_ns = never;
+            } else if (!node.alive) {
+                self.start_at(node, self.now_ns + self.dice.below(2 * s));
+            }
+        }
+    }
+
+    fn in_core(self: *const Cluster, node: *const Node) bool {
+        return self.core_nodes >> @intCast(node.index) & 1 == 1;
+    }
+
+    fn look_at_progress(self: *Cluster) void {
+        var sum: u64 = self.model.truth.items.len;
+        for (self.senders[0..self.scenario.senders]) |*x| sum +%= x.acked + x.written;
+        for (self.nodes[0..self.node_count]) |*node| if (node.alive) {
+            sum +%= node.host.handed_count;
+        };
+        if (sum != self.progress) {
+            self.progress = sum;
+            self.progress_ns = self.now_ns;
+        }
+        if (self.is_finished()) {
+            self.phase = .done;
+            return;
+        }
+        const still_ns = self.now_ns - self.progress_ns;
+        if (still_ns < watchdog_ns + 4 * self.scenario.start_timeout_ns) return;
+        if (self.arbiter.forced == tree.nobody and !mishaps.can_go_on(self, self.core_nodes)) {
+            return self.force();
+        }
+        self.model.fail(.liveness, "no progress for {d} s: committed {d}, running {d}", .{
+            still_ns / s, self.model.truth.items.len, self.arbiter.running,
+        });
+    }
+
+    /// More members are lost than commits allow: the tier waits, as it must, until the operator
+    /// takes the loss.
+    fn force(self: *Cluster) void {
+        self.counts.stuck += 1;
+        self.counts.forced += 1;
+        self.model.relaxed = true;
+        for (self.nodes[0..self.scenario.members]) |*node| {
+            if (node.alive and self.in_core(node)) self.arbiter.forced = node.member;
+        }
+        self.progress_ns = self.now_ns;
+        self.arbiter.changed(self);
+    }
+
+    fn is_finished(self: *Cluster) bool {
+        for (self.senders[0..self.scenario.senders]) |*x| if (!x.is_finished()) return false;
+        const next = self.model.truth.items.len;
+        for (self.nodes[0..self.node_count]) |*node| {
+            if (!self.in_core(node)) continue;
+            if (!node.alive) return false;
+            const h = &node.host;
+            if (h.handed_count != next or h.next() != next or h.diverged_at != null) return false;
+            if (node.core.?.role() == .sync or node.core.?.role() == .init) return false;
+        }
+        self.check_end();
+        return true;
+    }
+
+    /// Everything that a sender published and kept is in the log, in order and once.
+    fn check_end(self: *Cluster) void {
+        for (self.senders[0..self.scenario.senders], 0..) |*x, i| {
+            const stream = &self.model.senders[i];
+            if (stream.next != x.written and x.written > stream.next) {
+                self.model.fail(.liveness, "sender {d} wrote {d}, the tier has {d}", .{
+                    i + 1, x.written, stream.next,
+                });
+            }
+        }
+        for (self.nodes[0..self.node_count]) |*node| {
+            if (!self.in_core(node)) continue;
+            for (self.model.truth.items, 0..) |*t, sqn| {
+                if (!std.meta.eql(t.entry, node.host.log.items[sqn])) {
+                    return self.model.fail(.agreement, "node {d} has another log at {d}", .{
+                        node.index, sqn,
+                    });
+                }
+            }
+        }
+    }
+};
