@@ -533,7 +533,7 @@ fn come_between(point: cut.Point) void {
     if (stores.is_dead() or c.is_between) return;
     const is_aimed = switch (point) {
         .node => stands_behind(c),
-        .claim => stands_alone(c),
+        .claim => c.scenario.seed >= scenario_file.first_in_place_seed and stands_alone(c),
         .release, .tag => false,
     };
     const ppm = c.scenario.in_place.cut_ppm;
