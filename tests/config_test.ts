@@ -175,6 +175,20 @@ test("guide 9.9.1: streams of a tier go by the lowest id of its members, and its
   );
 });
 
+test("a tier's streams go over the network: what has no Addr can't be its", () => {
+  const sample = change(tier(), {
+    "Contexts[1]": { ShmContext: "a" },
+    "Contexts[2]": { ShmContext: "a" },
+    "Transports[0]": { UseSharedMemory: 1 },
+  });
+  const { rx } = resolveContext(load(sample), "m1");
+  assert.deepEqual([rx[0]?.inPlace, rx[0]?.network], [[], true]);
+  delete sample.Rcm.Transports[0]?.["Addr"];
+  delete sample.Rcm.Transports[0]?.["Port"];
+  const { unsupportedKeys } = resolveContext(load(sample), "m1");
+  assert.ok(unsupportedKeys.includes("Rcm.Transports[0].UseSharedMemory"), unsupportedKeys.join());
+});
+
 test("what a sending tier can't do is told by its keys", () => {
   const sample = change(tier(), {
     "Contexts[1]": { TxTopics: [{ Name: "t" }] },

@@ -165,7 +165,7 @@ async function simulator(bench: Bench): Promise<Outcome> {
 /** From this seed on the simulator's senders die all the time. */
 const FIRST_DEADLY_SEED = 2 ** 40;
 /** From this one on its receivers record. */
-const FIRST_RECORDED_SEED = 2 ** 44;
+const FIRST_RECORDED_SEED = 3 * 2 ** 40;
 
 /** From this one on some of its receivers are members of a tier. */
 const FIRST_TIER_SEED = 2 ** 42;

@@ -295,8 +295,9 @@ function tierId(model: Model, tier: string): number {
 
 /** True where a receiver reads a sender's window of a transport in place (guide 7.2.6). */
 function readsInPlace(receiver: Node, sender: Node, transport: Entry<"transport">): boolean {
-  // A tier's stream comes from whoever leads, over the network.
-  return look(transport, "UseSharedMemory").value && look(sender.entry, "IsSingleton").value &&
+  // What a tier sends comes from whoever leads, and what it receives all its members take.
+  const isAlone = ({ entry }: Node) => look(entry, "IsSingleton").value;
+  return look(transport, "UseSharedMemory").value && isAlone(sender) && isAlone(receiver) &&
     look(receiver.entry, "ShmContext").value.includes(sender.name);
 }
 
@@ -393,26 +394,24 @@ function nearer<T>(transport: Found<T>, context: Found<T>): T {
 function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
   const transports = [...tx.all, ...rx.all].map((route) => route.transport);
   const found = [...new Set(transports), entry].flatMap(unsupportedOf);
-  const ofTier = [...unsupportedOfTier(entry), ...unsupportedOfSendingTier(entry, tx)];
-  return [...new Set([...found, ...ofTier])];
+  return [...new Set([...found, ...unsupportedOfTier(entry, tx, rx)])];
 }
 
-/** What members of a tier acknowledge to each other does not wait for their disks. */
-function unsupportedOfTier(entry: Entry<"context">): readonly string[] {
-  const sync = look(entry, "RecordSync");
-  const isMember = !look(entry, "IsSingleton").value;
-  return isMember && sync.value === "commit" ? [pathText(sync.at)] : [];
-}
-
-/** What the one logical stream of a tier that sends can't do. */
-function unsupportedOfSendingTier(entry: Entry<"context">, tx: Routes): readonly string[] {
-  if (look(entry, "IsSingleton").value || tx.all.length === 0) return [];
-  // Its members number alike from 0 on, or go on: none can ask receivers for another number.
+/** What single nodes can do and a tier can't. */
+function unsupportedOfTier(entry: Entry<"context">, tx: Routes, rx: Routes): readonly string[] {
+  if (look(entry, "IsSingleton").value) return [];
+  // Members that send number alike from 0 on, or go on: none asks receivers for another number.
   const handshake = look(entry, "IsHandshake");
-  const withoutAddr = tx.all
+  const isAsked = handshake.value && tx.all.length > 0;
+  // A tier's streams go over the network; one that has no address can't.
+  const withoutAddr = [...tx.all, ...rx.all]
     .filter(({ transport }) => !look(transport, "Addr").isGiven)
     .map(({ transport }) => look(transport, "UseSharedMemory").at);
-  return [...(handshake.value ? [handshake.at] : []), ...withoutAddr].map(pathText);
+  // What its members acknowledge to each other does not wait for their disks.
+  const sync = look(entry, "RecordSync");
+  const isForced = sync.value === "commit";
+  const keys = [...(isAsked ? [handshake.at] : []), ...(isForced ? [sync.at] : [])];
+  return [...keys, ...withoutAddr].map(pathText);
 }
 
 function unsupportedOf(entry: Entry): readonly string[] {

@@ -35,6 +35,7 @@ const Epoch = @import("../tier/epoch.zig").Epoch;
 const TxPosition = @import("../tier/tx_positions.zig").TxPosition;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
+const Log = @import("../order/log.zig").Log;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -447,6 +448,10 @@ pub const Context = struct {
         }
         if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
         if (log.read_next() != log.processed_next()) log.rewind();
+        return self.hand_over(log, max);
+    }
+
+    fn hand_over(self: *Context, log: *Log, max: u32) u32 {
         const filled = log.fill(self.descriptors(), max);
         if (log.latency) |l| if (filled > 0) l.reach(log.read_next(), clock.monotonic_ns());
         return filled;
@@ -458,7 +463,7 @@ pub const Context = struct {
         if (accepted > rx.log.read_next() - at) return null;
         if (accepted > 0) rx.delivered.store(at + accepted, .release);
         if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, max);
-        return rx.log.fill(self.descriptors(), max);
+        return self.hand_over(rx.log, max);
     }
 
     /// The program has processed everything below `next`. False: it was not handed so much.

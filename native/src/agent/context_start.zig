@@ -80,11 +80,7 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     if (self.o().tx.len > 0) try start_tx(self, failure);
     const receives = self.o().rx.len > 0 and self.o().deliver != .none;
     if (receives or self.o().tier != null) try start_rx(self, failure);
-    if (self.o().countersText.len > 0) {
-        var counters: Counters = undefined;
-        try counters.open(self, failure);
-        self.counters = counters;
-    }
+    try Counters.open(self, failure);
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;
@@ -121,12 +117,6 @@ fn make_injector(self: *Context, salt: u64) !?Injector {
     if (!options.is_on()) return null;
     options.seed ^= salt *% 0x9e37_79b9_7f4a_7c15;
     return try .init(self.gpa, options);
-}
-
-/// Null: nobody wants to know (`LatencyStatisticCount`).
-fn make_latency(self: *const Context, first: u64) error{OutOfMemory}!?*Latency {
-    const count = self.o().latencySamples;
-    return if (count > 0) try Latency.create(self.gpa, count, first) else null;
 }
 
 // -------------------------------------------------------------------- sending
@@ -292,7 +282,7 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
-    c.latency = try make_latency(self, open.window.written());
+    c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
     c.sender.settle();
     c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
@@ -440,7 +430,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.recording.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recording.recorder);
-    log.latency = try make_latency(self, log.next());
+    log.latency = try Latency.wanted(gpa, o.latencySamples, log.next());
     errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);

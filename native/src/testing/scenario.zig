@@ -30,8 +30,8 @@ pub const first_tier_seed: u64 = 1 << 42;
 const tier_salt = 0x7163;
 /// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
 pub const first_sending_tier_seed: u64 = 1 << 43;
-/// From this one on, receivers record, and what goes wrong is their processes, machines and disks.
-pub const first_recorded_seed: u64 = 1 << 44;
+/// From this one on (and below those with tiers), receivers record, and what goes wrong is their processes, machines and disks.
+pub const first_recorded_seed: u64 = 3 << 40;
 const recorded_salt = 0x4ec0;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
@@ -210,8 +210,8 @@ pub const Scenario = struct {
     /// The scenario of a seed.
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
-        const is_recorded = seed >= first_recorded_seed;
-        const has_tier = seed >= first_tier_seed and !is_recorded;
+        const has_tier = seed >= first_tier_seed;
+        const is_recorded = seed >= first_recorded_seed and !has_tier;
         const is_in_place = seed >= first_in_place_seed and !has_tier and !is_recorded;
         const is_chosen = is_in_place or has_tier or is_recorded;
         const roll = dice.below(20);
@@ -415,7 +415,7 @@ pub const Scenario = struct {
     fn roll_in_place(self: *Scenario) void {
         const roll = dice_file.mix(self.seed, in_place_salt);
         const is_chosen = self.seed >= first_in_place_seed;
-        if (self.seed >= first_recorded_seed) return;
+        if (self.seed >= first_recorded_seed and self.seed < first_tier_seed) return;
         if (roll % 1000 >= 300 and !is_chosen) return;
         var dice: Dice = .init(roll);
         const any: u8 = @intCast(dice.one_of(u64, &.{ 0xff, 0xff, dice.below(256) }));

@@ -13,6 +13,8 @@ const Node = cluster_file.Node;
 const nodes_max = scenario_file.nodes_max;
 const members_max = scenario_file.members_max;
 const ms = std.time.ns_per_ms;
+/// Of a deliberate bug: whatever the version is.
+const any_version = -1;
 
 /// One member's client, and what the service knows of its session.
 pub const Client = struct {
@@ -362,9 +364,17 @@ pub const Arbiter = struct {
                 self.running = node.member;
                 self.running_session = session;
                 c.counts.campaigns += 1;
+                c.model.on_win(x.epoch, node.member);
             },
             .establish => {
-                if (x.version != self.version) return .refused;
+                if (x.version != self.version and x.version != any_version) return .refused;
+                if (!epochs.eql(x.epoch, self.epoch)) {
+                    c.model.fail(.one_leader, "node {d} " ++
+                        "establishes epoch {d}, master has {d}", .{
+                        node.index, x.epoch.number, self.epoch.number,
+                    });
+                    return .refused;
+                }
                 self.version += 1;
                 const is_new = !epochs.eql(self.established_epoch, x.epoch);
                 self.established_epoch = x.epoch;

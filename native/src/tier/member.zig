@@ -16,6 +16,7 @@
 //! (`agent/tier_host.zig` in the engine, `testing/tier_host.zig` in the simulator).
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -208,6 +209,8 @@ pub fn Member(comptime Host: type) type {
         has_news: bool = false,
         acked_any_ns: u64 = 0,
         is_tree_wiped: bool = false,
+        /// Of a deliberate bug.
+        was_master: bool = false,
 
         // ---- follower
         leader_id: u16 = 0,
@@ -296,6 +299,9 @@ pub fn Member(comptime Host: type) type {
         pub fn start(self: *Self, now_ns: u64, durable: Durable, nonce: u64) void {
             assert(self.phase == .idle and self.nonce == 0 and nonce != 0);
             self.durable = durable;
+            if (mutant.on(.tier_intact_by_restart) and !epochs.is_none(durable.promised)) {
+                self.durable.is_intact = true;
+            }
             self.nonce = nonce;
             self.started_ns = now_ns;
             self.floor = epochs.max(durable.promised, durable.adopted);
@@ -383,7 +389,10 @@ pub fn Member(comptime Host: type) type {
             assert(epochs.less(self.durable.promised, epoch));
             var durable = self.durable;
             durable.promised = epoch;
-            if (!self.save(durable)) return false;
+            if (mutant.on(.tier_promise_as_adopted)) durable.adopted = epoch;
+            if (mutant.on(.tier_promise_volatile)) {
+                self.durable = durable;
+            } else if (!self.save(durable)) return false;
             self.floor = epochs.max(self.floor, epoch);
             return true;
         }
@@ -454,7 +463,7 @@ pub fn Member(comptime Host: type) type {
             const is_first = self.view == null;
             if (is_first and v.session != .connected) return;
             self.view = v.*;
-            self.floor = epochs.max(self.floor, v.epoch);
+            if (!mutant.on(.tier_master_unread)) self.floor = epochs.max(self.floor, v.epoch);
             switch (self.phase) {
                 .gathering, .fetching, .establishing, .leading => {
                     if (v.session == .expired or self.is_dethroned(v)) self.step_down(now_ns);
@@ -512,7 +521,8 @@ pub fn Member(comptime Host: type) type {
             assert(self.pending == null);
             self.command_serial +%= 1;
             self.is_command_taken = false;
-            const version = if (kind == .campaign) self.view.?.master_version else self.version;
+            var version = if (kind == .campaign) self.view.?.master_version else self.version;
+            if (mutant.on(.tier_establish_blindly) and kind == .establish) version = -1;
             self.pending = .{
                 .kind = kind,
                 .serial = self.command_serial,
@@ -587,6 +597,7 @@ pub fn Member(comptime Host: type) type {
                 .join, .refuse, .stream_ask, .stream => return true,
                 else => {},
             }
+            if (mutant.on(.tier_old_epoch_acks) and kind == .sqn_ack) return true;
             if (e.number > self.floor.number) return true;
             if (epochs.eql(e, self.floor)) return true;
             self.counters.old_epoch += 1;

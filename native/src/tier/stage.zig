@@ -64,6 +64,8 @@ pub const Lane = struct {
     /// One past its last message that is committed, as far as that is known.
     committed: u64 = 0,
     has_committed: bool = false,
+    /// From where on messages are counted for `TierRmsLimitCount`.
+    confirmed: u64 = 0,
     /// The sender is told when so much is committed.
     ack_mark: u64 = none,
 };
@@ -147,8 +149,7 @@ pub const Stage = struct {
     /// Messages beyond this wait for others of their stream to be committed.
     fn is_over_count(self: *const Stage, lane: *const Lane, msg_no: u64) bool {
         if (self.limit_count == 0) return false;
-        const confirmed = if (lane.has_committed) lane.committed else lane.from;
-        return msg_no >= confirmed +| self.limit_count;
+        return msg_no >= lane.confirmed +| self.limit_count;
     }
 
     /// Memory for a message that comes in fragments.
@@ -334,6 +335,7 @@ pub const Stage = struct {
         const lane = &self.lanes[s.id];
         lane.from = s.next.msg;
         lane.log_next = s.next.msg;
+        lane.confirmed = s.next.msg;
         lane.has_log = s.has_position;
     }
 
@@ -341,6 +343,7 @@ pub const Stage = struct {
     pub fn begin(self: *Stage, s: *const Stream) void {
         const lane = &self.lanes[s.id];
         lane.from = s.next.msg;
+        lane.confirmed = @max(lane.confirmed, s.next.msg);
         if (lane.has_log) return;
         lane.committed = s.next.msg;
     }
@@ -391,6 +394,7 @@ pub const Stage = struct {
         const lane = &self.lanes[s.id];
         lane.committed = @max(if (lane.has_committed) lane.committed else 0, msg_next);
         lane.has_committed = true;
+        lane.confirmed = @max(lane.confirmed, msg_next);
         if (lane.committed < lane.ack_mark) return false;
         const is_behind = s.since_ack_datagrams >= @max(1, s.window_datagrams / 4);
         const goes_on = is_behind and lane.committed < s.next.msg;
