@@ -4,8 +4,8 @@
 //!     sim --mutants | --mutant NAME [--seed N ...]
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
-//! from 2^40 on), some with a tier that receives (2^42) or sends (2^43), some in which receivers
-//! record (3 * 2^40), then seeds from 1 on until ten million events. With `--seed N` alone just that
+//! from 2^40 on), some in which receivers record (3 * 2^40), some with a tier that receives (2^42)
+//! or sends (2^43), then seeds from 1 on until ten million events. With `--seed N` alone just that
 //! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
 //! The last line is `N passed, N failed`.
 

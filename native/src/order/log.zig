@@ -377,8 +377,8 @@ pub const Log = struct {
         self.processed_sqn.store(sqn, .release);
     }
 
-    /// For a consumer that says later than it reads what was processed, and never rewinds: headers of
-    /// messages below `read_next`, one after the other, from where `processed` has not been told.
+    /// For a consumer that says later than it reads what was processed, and never rewinds: headers
+    /// of messages below `read_next`, one after the other, from where `processed` has not been told.
     pub fn next_done(self: *Log) *const RecordHeader {
         assert(self.done.sqn < self.read.sqn);
         // What is read and not processed keeps the appender from changing it.

@@ -30,7 +30,8 @@ pub const first_tier_seed: u64 = 1 << 42;
 const tier_salt = 0x7163;
 /// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
 pub const first_sending_tier_seed: u64 = 1 << 43;
-/// From this one on (and below those with tiers), receivers record, and what goes wrong is their processes, machines and disks.
+/// From this one on, and below those with tiers, receivers record, and what goes wrong is their
+/// processes, machines and disks.
 pub const first_recorded_seed: u64 = 3 << 40;
 const recorded_salt = 0x4ec0;
 /// So that the seeds of old findings mean what they meant.
