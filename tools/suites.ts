@@ -41,7 +41,6 @@ const budgets = {
   simulatorFixedEvents: { ci: 6_000_000, long: 500_000_000 },
   simulatorFreshEvents: { ci: 5_000_000, long: 800_000_000 },
   simulatorDeadlyEvents: { ci: 1_000_000, long: 200_000_000 },
-  simulatorRecordedEvents: { ci: 1_000_000, long: 50_000_000 },
   simulatorTierEvents: { ci: 1_000_000, long: 200_000_000 },
   fuzzExecutions: { ci: 10_000_000, long: 1_000_000_000 },
   nativeTimeoutMs: { ci: 20 * minuteMs, long: 12 * hourMs },
@@ -156,7 +155,6 @@ async function simulator(bench: Bench): Promise<Outcome> {
     await run(budget("simulatorFixedEvents", bench)),
     await run(budget("simulatorFreshEvents", bench), fresh),
     await run(budget("simulatorDeadlyEvents", bench), FIRST_DEADLY_SEED + fresh),
-    await run(budget("simulatorRecordedEvents", bench), FIRST_RECORDED_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_SENDING_TIER_SEED + fresh),
   ]);
@@ -164,9 +162,6 @@ async function simulator(bench: Bench): Promise<Outcome> {
 
 /** From this seed on the simulator's senders die all the time. */
 const FIRST_DEADLY_SEED = 2 ** 40;
-/** From this one on its receivers record. */
-const FIRST_RECORDED_SEED = 3 * 2 ** 40;
-
 /** From this one on some of its receivers are members of a tier. */
 const FIRST_TIER_SEED = 2 ** 42;
 

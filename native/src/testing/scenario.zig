@@ -243,7 +243,7 @@ pub const Scenario = struct {
         }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
-        if (may_read or is_recorded) self.roll_record(is_recorded);
+        if (is_recorded) self.roll_record();
         return self;
     }
 
@@ -439,11 +439,8 @@ pub const Scenario = struct {
     }
 
     /// With dice of its own, as before.
-    fn roll_record(self: *Scenario, is_chosen: bool) void {
-        if (self.in_place.transports != 0) return;
-        const roll = dice_file.mix(self.seed, recorded_salt);
-        if (roll % 1000 >= 200 and !is_chosen) return;
-        var dice: Dice = .init(roll);
+    fn roll_record(self: *Scenario) void {
+        var dice: Dice = .init(dice_file.mix(self.seed, recorded_salt));
         const all = dice.coin();
         self.record = .{
             .receivers = if (all) 0xff else @intCast(dice.below(256)),
@@ -466,10 +463,8 @@ pub const Scenario = struct {
             sizes.large_ppm = @min(sizes.large_ppm, 20_000);
         }
         const m = &self.mishaps;
-        if (!is_chosen and m.kill_receiver_every_ns > 0) return;
         m.kill_receiver_every_ns = dice.magnitude(20 * ms, s);
         m.lasts_ns = dice.magnitude(ms, 500 * ms);
-        if (!is_chosen) return;
         m.stop_every_ns = dice.one_of(u64, &.{ 0, 500 * ms });
         if (dice.coin()) m.pause_every_ns = 0;
         m.kill_sender_every_ns = dice.one_of(u64, &.{ 0, 0, s });
