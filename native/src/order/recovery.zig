@@ -172,7 +172,7 @@ const Scan = struct {
     fn read_segment(self: *Scan, place: Place, header: *const BlockHeader) error{OutOfMemory}!bool {
         const f = self.found;
         if (f.next_sqn >= self.limit_sqn) return false;
-        if (header.base_sqn != f.next_sqn and !mutant.on(.segment_gap_believed)) {
+        if (header.base_sqn != f.next_sqn) {
             self.note(place, 0);
             return false;
         }

@@ -184,28 +184,16 @@ pub const Mutant = enum {
     tier_longest_log,
     /// Followers acknowledge what is not forced yet.
     tier_ack_unforced,
-    /// A disk that refuses to force data does not end the recording.
-    failure_ignored,
-    /// A force that is under way counts as over.
-    force_unawaited,
     /// What is about to be forced is acknowledged.
     forced_at_once,
     /// The file that was left is not forced.
     old_unforced,
-    /// A message that is complete after its file was left is not forced once more.
-    late_unforced,
     /// The log goes on in a segment of a file that was left.
     segment_left_open,
     /// Replay begins one message late.
     replay_skips,
-    /// Datagrams are taken before everything was replayed.
-    joint_early,
     /// Recovery does not look at the checks of records.
     torn_believed,
-    /// Recovery goes on with a segment that does not follow.
-    segment_gap_believed,
-    /// What is behind the end of the order stays as it is.
-    behind_kept,
     /// A stream that the record knows begins as a stranger.
     restore_forgotten,
     /// A stream gets no entry in a file's table.
