@@ -18,6 +18,7 @@ test {
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/tier_send_test.zig");
+    _ = @import("agent/tier_agent_test.zig");
     _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");

@@ -63,6 +63,51 @@ e2e("three members agree while the leader is killed twice and comes back", async
   assert.equal(history.lives, 5);
 });
 
+e2e("what a tier sends arrives once, whoever of it sends it", async (bed) => {
+  const tier = makeTier(bed, {
+    members: 3,
+    senders: 1,
+    arbitration: local(bed),
+    forward: "u",
+  });
+  const sink = await bed.node("deno", tier.config);
+  await sink.receiver("sink");
+  await Promise.all([0, 1, 2].map((place) => tier.start(place)));
+  await tier.settled();
+  const sender = await tier.sender(0);
+  const sent = sender.call("send", {
+    context: "s1",
+    topic: "t",
+    seed: 21,
+    sizes: SIZES,
+    count: ENDLESS,
+    perSecond: 3000,
+  });
+  await sink.received("sink", 3000);
+  for (let round = 0; round < 2; round += 1) {
+    const place = await tier.settled();
+    await tier.kill(place);
+    await tier.settled();
+    const { messages } = await sink.call("counts", { context: "sink" });
+    await sink.received("sink", messages + 3000);
+    await tier.start(place);
+    await tier.settled();
+  }
+  const count = await finish(tier, 0, sent, sender);
+  await tier.delivered("s1", count);
+  await sink.received("sink", count);
+  const { messages, wrong, streams } = await sink.call("counts", { context: "sink" });
+  assert.deepEqual({ messages, wrong, streams: streams.length }, {
+    messages: count,
+    wrong: 0,
+    streams: 1,
+  });
+  const { from, topic, lastNo } = streams[0]!;
+  assert.deepEqual({ from, topic, lastNo }, { from: "tier", topic: "u", lastNo: count - 1 });
+  assert.ok(!sink.events.some(({ type }) => type === "MESSAGE_LOSS"), "nothing was lost");
+  checkTier(tier, { s1: count });
+});
+
 async function sentOf(tier: Tier, place: number): Promise<number> {
   const member = tier.members[place]!;
   const { streams } = await member.node!.call("counts", { context: member.name });

@@ -284,7 +284,6 @@ fn open_channel(
     try c.init_buffers(gpa);
     c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
     c.sender.settle();
-    c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;
@@ -361,6 +360,7 @@ fn close_outs(gpa: std.mem.Allocator, outs: []udp.Sender) void {
 }
 
 fn tell_start(self: *Context, c: *TxChannel, open: *const store_file.OpenWindow) void {
+    c.tell_acked(open.acked_before);
     if (open.recovery.resumed) c.sender.notices.log(.window_recovered, .info, .{
         .transport = c.transport,
         .args = .{
@@ -478,7 +478,13 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     }
     if (o.tier) |*t| {
         if (record) |r| r.recording.skip_replay();
-        rx.tier = try .create(gpa, .{ .o = o, .tier = t, .rx = rx, .seed = random_seed(o.id) }, failure);
+        rx.tier = try .create(gpa, .{
+            .o = o,
+            .tier = t,
+            .rx = rx,
+            .context = if (o.txTierId != 0 and self.channels.len > 0) self else null,
+            .seed = random_seed(o.id),
+        }, failure);
     }
     errdefer if (rx.tier) |tier| tier.destroy();
     if (record) |r| try restore_streams(self, rx, r, failure);

@@ -20,6 +20,9 @@ const ns_per_ms = clock.ns_per_ms;
 
 pub fn write(self: *Context, buffer: []u8) usize {
     var w: snapshot.Writer = .{ .buffer = buffer };
+    // In this order, as the receive agent of a tier tells the send agents of its role.
+    if (self.rx) |rx| rx.token.take();
+    defer if (self.rx) |rx| rx.token.give();
     for (self.channels) |c| {
         c.token.take();
         const shm = if (c.shm) |*shm| shm else continue;
@@ -27,8 +30,6 @@ pub fn write(self: *Context, buffer: []u8) usize {
         in_place.tell_in_place(&c.sender);
     }
     defer for (self.channels) |c| c.token.give();
-    if (self.rx) |rx| rx.token.take();
-    defer if (self.rx) |rx| rx.token.give();
     w.put(header(self));
     for (self.transmitters, 0..) |*t, i| {
         for (t.channels) |c| {

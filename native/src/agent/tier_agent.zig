@@ -23,6 +23,8 @@ const state_file = @import("../tier/state_file.zig");
 const options_file = @import("options.zig");
 const recorder_file = @import("../order/recorder.zig");
 const arbiter_file = @import("../arbiter/agent.zig");
+const TierTx = @import("tier_tx.zig").TierTx;
+const Context = @import("context.zig").Context;
 const TierHost = @import("tier_host.zig").TierHost;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const RxAgent = @import("rx_agent.zig").RxAgent;
@@ -48,6 +50,8 @@ pub const TierAgent = struct {
     own_recorder: ?*recorder_file.Recorder,
     members: []member_file.MemberOptions,
     image: []align(8) u8,
+    /// Of a member that sends too.
+    tx: ?TierTx = null,
     /// Its lease says until when the session is surely alive.
     arbiter: ?*arbiter_file.Agent = null,
     /// The arbiter has something to do. Read by any thread.
@@ -67,6 +71,8 @@ pub const TierAgent = struct {
         o: *const options_file.Options,
         tier: *const options_file.Tier,
         rx: *RxAgent,
+        /// Whose senders lead and follow with the member; null: it has none.
+        context: ?*Context,
         seed: u64,
     };
 
@@ -96,6 +102,13 @@ pub const TierAgent = struct {
         try self.start_host(s, failure);
         errdefer self.end_host();
         try self.start_member(s, failure);
+        const context = s.context orelse return self;
+        self.tx = TierTx.init(gpa, context) catch |e| {
+            self.member.deinit(gpa);
+            gpa.free(self.members);
+            return e;
+        };
+        self.host.tx = .{ .context = &self.tx.?, .call = TierTx.hear };
         return self;
     }
 
@@ -103,6 +116,7 @@ pub const TierAgent = struct {
     pub fn destroy(self: *TierAgent) void {
         const gpa = self.gpa;
         self.bind(null);
+        if (self.tx) |*tx| tx.deinit(gpa);
         self.member.deinit(gpa);
         gpa.free(self.members);
         self.host.close_clean();
@@ -270,6 +284,7 @@ pub const TierAgent = struct {
         const before = self.host.next();
         self.member.tick(now_ns, wall_ms, self.lease_until(now_ns));
         work += @intFromBool(self.host.next() != before);
+        if (self.tx) |*tx| tx.step(now_ns, self);
         work += self.flush(now_ns);
         self.note_command();
         return work;
@@ -298,7 +313,7 @@ pub const TierAgent = struct {
     fn flush(self: *TierAgent, now_ns: u64) u32 {
         var n: u32 = 0;
         while (n < sends_per_step) : (n += 1) {
-            const send = self.member.poll_send(now_ns, self.image) orelse break;
+            const send = self.poll_send(now_ns) orelse break;
             const to = send.to orelse self.group.address;
             const r = udp.send_to(self.repair.fd, to, self.image[0..send.bytes]);
             // What the kernel does not take is lost like on the wire.
@@ -315,6 +330,13 @@ pub const TierAgent = struct {
         return n;
     }
 
+    fn poll_send(self: *TierAgent, now_ns: u64) ?member_file.Send {
+        if (self.member.poll_send(now_ns, self.image)) |send| return send;
+        const tx = if (self.tx) |*tx| tx else return null;
+        const bytes = tx.poll_send(now_ns, self, self.image) orelse return null;
+        return .{ .to = null, .bytes = bytes };
+    }
+
     fn note_command(self: *TierAgent) void {
         const waits = self.member.has_command();
         if (waits != self.command_waits.raw) self.command_waits.store(waits, .release);
@@ -327,6 +349,7 @@ pub const TierAgent = struct {
         const waits = !self.host.tier_log.is_attached or
             self.host.told_sqn != self.host.committed_sqn;
         if (waits) at = @min(at, now_ns + feed_every_ns);
+        if (self.tx) |*tx| at = @min(at, tx.next_deadline_ns());
         return at;
     }
 

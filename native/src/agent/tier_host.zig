@@ -226,7 +226,6 @@ pub const TierHost = struct {
 
     /// Completes the entry at `next()` from the stage.
     pub fn append_staged(self: *TierHost, e: *const Entry) Appended {
-        self.filling = .{};
         const s = self.find_stream(e) orelse return .missing;
         if (s.connection != e.connection) return if (s.connection < e.connection) .missing else .gone;
         // The leader has passed over what is in front of it.
@@ -236,6 +235,7 @@ pub const TierHost = struct {
         };
         if (staged.msg_no != e.msg_no or staged.payload.len != e.length) return .gone;
         self.put_staged(s, e, &staged) catch return .no_memory;
+        self.filling = .{}; // Another member's bytes of it, if some have come.
         return .ok;
     }
 

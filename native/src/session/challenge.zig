@@ -221,6 +221,22 @@ fn stream_of(self: *Receiver, p: *Pending) ?*Stream {
     return null;
 }
 
+/// What was agreed on.
+fn take_terms(s: *Stream, p: *const Pending, c: *const frame.Confirm) void {
+    s.connection = p.connection;
+    s.epoch = p.epoch;
+    s.session_token = c.session_token;
+    s.stream_token = c.stream_token;
+    s.repair = p.repair;
+    s.data_from = p.data_from;
+    s.tx_arg = c.tx_arg;
+    s.name = p.name;
+    s.name_len = p.name_len;
+    s.group_size = @max(1, c.group_size);
+    s.window_datagrams = c.window_datagrams;
+    s.opening = p.opening;
+}
+
 fn activate(
     self: *Receiver,
     now_ns: u64,
@@ -249,18 +265,7 @@ fn activate(
         const have = s.detector.highest(shared.holding, .{ .msg = 0 });
         s.announced = Position.max(have, .{ .msg = c.announced });
     }
-    s.connection = p.connection;
-    s.epoch = p.epoch;
-    s.session_token = c.session_token;
-    s.stream_token = c.stream_token;
-    s.repair = p.repair;
-    s.data_from = p.data_from;
-    s.tx_arg = c.tx_arg;
-    s.name = p.name;
-    s.name_len = p.name_len;
-    s.group_size = @max(1, c.group_size);
-    s.window_datagrams = c.window_datagrams;
-    s.opening = p.opening;
+    take_terms(s, p, c);
     s.last_heard_ns = now_ns;
     s.last_ack_ns = now_ns;
     s.ack_now = true;

@@ -626,7 +626,7 @@ pub const Cluster = struct {
         if (!epochs.eql(e, d.adopted) or h.number > node.host.durable_next_now()) {
             self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, its disk has {d} " ++
                 "in epoch {d}", .{
-                node.index,        h.number, e.number, node.host.durable_next_now(),
+                node.index,       h.number, e.number, node.host.durable_next_now(),
                 d.adopted.number,
             });
         }

@@ -405,7 +405,7 @@ pub const Model = struct {
         const old = &host.disk.durable;
         if (epochs.less(new.promised, old.promised) or epochs.less(new.promised, new.adopted)) {
             return self.fail(.durability, "node {d} promised {d} and writes {d}, adopted {d}", .{
-                host.index,          old.promised.number, new.promised.number,
+                host.index,         old.promised.number, new.promised.number,
                 new.adopted.number,
             });
         }

@@ -97,6 +97,8 @@ export interface Commands {
       delivery?: "callback" | "poll" | "iterate";
       /** A history that grows as messages come, so that a node that is killed leaves it. */
       journal?: string;
+      /** Topic of the context on which each message is sent on, before it counts. */
+      forward?: string;
     };
     out: null;
   };

@@ -77,7 +77,7 @@ export interface Node {
   /** A context with a transmitter of each topic named, started. */
   sender(context: string, options?: SenderOptions): Promise<void>;
   /** A context with a receiver, started. */
-  receiver(context: string, options?: { delivery?: Delivery; journal?: string }): Promise<void>;
+  receiver(context: string, options?: ReceiverOptions): Promise<void>;
   /** The part of `getStatistics` that is about one context. */
   statistics(context: string): Promise<Record<string, unknown>>;
   /** Waits until the context's receiver has got so many messages. */
@@ -104,6 +104,12 @@ export interface Node {
 }
 
 export type Delivery = "callback" | "poll" | "iterate";
+export interface ReceiverOptions {
+  readonly delivery?: Delivery;
+  readonly journal?: string;
+  /** Topic on which it sends on what it is given. */
+  readonly forward?: string;
+}
 export interface SenderOptions {
   /** Default `["t"]`. */
   readonly topics?: readonly string[];
@@ -411,10 +417,11 @@ function attach(
       }
       await node.call("start", { context });
     },
-    async receiver(context, { delivery = "callback", journal } = {}) {
+    async receiver(context, { delivery = "callback", ...options } = {}) {
       await node.call("context", { context });
-      const wish = { context, delivery };
-      await node.call("receiver", journal === undefined ? wish : { ...wish, journal });
+      const topic = options.forward;
+      if (topic !== undefined) await node.call("transmitter", { context, topic });
+      await node.call("receiver", { context, delivery, ...options });
       await node.call("start", { context });
     },
     async statistics(context) {

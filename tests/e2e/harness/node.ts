@@ -51,6 +51,7 @@ interface Member {
   readonly streams: Stream[];
   readonly history: ReturnType<typeof createHistory>;
   journal: Journal | null;
+  forward: string | null;
   messages: number;
   bytes: number;
   wrong: number;
@@ -187,6 +188,10 @@ function pace(m: Member): Promise<void> | undefined {
 }
 
 function onMessage(m: Member, data: Uint8Array, sqn: number, txArg: number, info: RcmMsgInfo) {
+  if (m.forward !== null) {
+    const status = m.transmitters.get(m.forward)!.sendData(data, 1, info.getMsgArg());
+    if (status !== RcmStatus.OK) return status;
+  }
   take(m, data, sqn, txArg, {
     from: info.getTxContextName(),
     topic: info.getTopicName(),
@@ -309,6 +314,7 @@ function newMember(name: string): Member {
     streams: [],
     history: createHistory(),
     journal: null,
+    forward: null,
     messages: 0,
     bytes: 0,
     wrong: 0,
@@ -383,8 +389,9 @@ const handlers: Handlers = {
     m.transmitters.set(topic, m.context.createTransmitter(topic, partitions ?? null, txArg ?? 0));
     return null;
   },
-  receiver({ context, delivery = "callback", journal }) {
+  receiver({ context, delivery = "callback", journal, forward }) {
     const m = member(context);
+    m.forward = forward ?? null;
     if (journal !== undefined) m.journal = createJournal(journal);
     m.delivery = delivery;
     const callback = delivery === "iterate" ? null : {

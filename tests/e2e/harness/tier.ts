@@ -18,6 +18,8 @@ export interface TierWish {
   /** Values of all members. */
   readonly values?: Record<string, unknown>;
   readonly transport?: Record<string, unknown>;
+  /** Topic on which every member sends on what it is given; context "sink" receives it. */
+  readonly forward?: string;
   /** By member, then by sender. */
   readonly hosts?: readonly Host[];
 }
@@ -54,7 +56,9 @@ const SESSION_MS = 1000;
 export function makeTier(bed: Bed, wish: TierWish): Tier {
   const names = Array.from({ length: wish.members }, (_, i) => `m${i + 1}`);
   const senders = Array.from({ length: wish.senders }, (_, i) => `s${i + 1}`);
+  const { forward } = wish;
   const config = bed.config({
+    transports: forward === undefined ? [{}] : [{}, { Topic: forward }],
     transport: wish.transport ?? {},
     contexts: [
       ...senders.map((Name) => ({ Name, TxTopics: [{ Name: "t" }] })),
@@ -74,8 +78,10 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
         IsRecord: 1,
         RecordSegmentMBytes: 16,
         RxTopics: [{ Name: "t" }],
+        ...(forward === undefined ? {} : { TxTopics: [{ Name: forward }] }),
         ...wish.values,
       })),
+      ...(forward === undefined ? [] : [{ Name: "sink", RxTopics: [{ Name: forward }] }]),
     ],
   });
   const members: TierMember[] = names.map((name) => ({
@@ -118,7 +124,10 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
       member.node = node;
       const journal = join(bed.folder, `${member.name}-${member.journals.length}.journal`);
       member.journals.push(journal);
-      await node.receiver(member.name, { journal });
+      await node.receiver(member.name, {
+        journal,
+        ...(forward === undefined ? {} : { forward }),
+      });
       return node;
     },
     async kill(place) {
