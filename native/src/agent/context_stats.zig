@@ -323,15 +323,15 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     }
     // What is not recorded goes when it was processed.
     d.first_msg_sqn = if (rx.record) |record|
-        record.found.first_sqn
+        record.recording.found.first_sqn
     else if (rx.lanes.len > 0) delivered else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered - rx.first_sqn;
     d.committed_sqn = ordered;
     if (rx.record) |record| {
-        d.next_msg_sqn_record = @min(ordered, record.recorder.stopped_sqn.load(.acquire));
-        d.msgs_recorded = d.next_msg_sqn_record -| record.found.next_sqn;
+        d.next_msg_sqn_record = @min(ordered, record.recording.recorder.stopped_sqn.load(.acquire));
+        d.msgs_recorded = d.next_msg_sqn_record -| record.recording.found.next_sqn;
     }
     for (rx.receiver.active()) |*s| {
         if (!s.is_behind()) continue;

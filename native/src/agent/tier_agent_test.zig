@@ -47,6 +47,7 @@ const Arbiter = struct {
         var outcome: tree.Outcome = .refused;
         switch (c.kind) {
             .none => {},
+            .read => outcome = .done,
             .campaign => if (v.running == tree.nobody and v.master_version == c.version) {
                 v.candidate = by;
                 v.epoch = c.epoch;
