@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x69f4ebf7;
+export const ABI_HASH = 0x81c6bd3b;
 
 /** Bounds and versions. */
 export const constants = {

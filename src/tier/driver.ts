@@ -158,6 +158,9 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
       case "resign":
         await arbiter.resign();
         return { kind: "done", version: NO_VERSION };
+      case "read":
+        show(await arbiter.read());
+        return { kind: "done", version: NO_VERSION };
     }
   }
 

@@ -179,6 +179,8 @@ pub fn Member(comptime Host: type) type {
         pending: ?tree.Command = null,
         is_command_taken: bool = false,
         wants_resign: bool = false,
+        /// A view says that `running` is not ours; it may have been read before our win.
+        wants_read: bool = false,
         stand_aside_until_ns: u64 = 0,
 
         // ---- role
@@ -466,7 +468,8 @@ pub fn Member(comptime Host: type) type {
             if (!mutant.on(.tier_master_unread)) self.floor = epochs.max(self.floor, v.epoch);
             switch (self.phase) {
                 .gathering, .fetching, .establishing, .leading => {
-                    if (v.session == .expired or self.is_dethroned(v)) self.step_down(now_ns);
+                    const is_over = v.session == .expired or self.is_replaced(v);
+                    if (is_over) self.step_down(now_ns) else self.wants_read = self.is_in_doubt(v);
                 },
                 .campaigning => if (v.session == .expired) self.step_down(now_ns),
                 else => {},
@@ -474,12 +477,27 @@ pub fn Member(comptime Host: type) type {
             self.tell_role();
         }
 
-        /// The tree says that this member's win is over. A view from before the win says nothing.
-        fn is_dethroned(self: *const Self, v: *const tree.View) bool {
-            if (v.session != .connected) return false;
-            if (v.master_version < self.version) return false;
-            if (self.pending == null and v.master_version > self.version) return true;
-            return v.running != self.o.self.? and v.master_version >= self.version;
+        /// Somebody else wrote `master`: this member's win is over.
+        fn is_replaced(self: *const Self, v: *const tree.View) bool {
+            if (v.session != .connected or self.pending != null) return false;
+            return v.master_version > self.version;
+        }
+
+        /// `running` is not ours, or was not yet: it is read before `master`, so that a view may
+        /// have our win in one and not in the other.
+        fn is_in_doubt(self: *const Self, v: *const tree.View) bool {
+            if (v.session != .connected or v.master_version < self.version) return false;
+            return v.running != self.o.self.?;
+        }
+
+        /// The tree was read again: now it says what is so.
+        fn on_read(self: *Self, now_ns: u64, a: *const tree.Answer) void {
+            switch (self.phase) {
+                .gathering, .fetching, .establishing, .leading => {},
+                else => return,
+            }
+            self.wants_read = false;
+            if (a.outcome == .done and self.is_in_doubt(&self.view.?)) self.step_down(now_ns);
         }
 
         pub fn on_answer(self: *Self, now_ns: u64, a: *const tree.Answer) void {
@@ -488,6 +506,7 @@ pub fn Member(comptime Host: type) type {
             self.pending = null;
             switch (c.kind) {
                 .none, .resign => {},
+                .read => self.on_read(now_ns, a),
                 .campaign => election.on_campaigned(self, now_ns, a),
                 .establish => if (self.phase == .establishing)
                     election.on_established(self, now_ns, a)
@@ -504,16 +523,17 @@ pub fn Member(comptime Host: type) type {
                 self.is_command_taken = true;
                 return c;
             }
-            if (!self.wants_resign) return null;
-            self.wants_resign = false;
-            self.order_command(.resign, self.quorum);
+            if (!self.wants_resign and !self.wants_read) return null;
+            self.order_command(if (self.wants_resign) .resign else .read, self.quorum);
+            if (self.wants_resign) self.wants_resign = false;
+            self.wants_read = false;
             self.is_command_taken = true;
             return self.pending;
         }
 
         /// `command` would give one.
         pub fn has_command(self: *const Self) bool {
-            if (self.pending == null) return self.wants_resign;
+            if (self.pending == null) return self.wants_resign or self.wants_read;
             return !self.is_command_taken;
         }
 
