@@ -396,6 +396,7 @@ pub const SimHost = struct {
         out.* = std.mem.zeroes(record_file.StreamEntry);
         out.source = entry.source;
         out.transport = entry.transport;
+        out.check = out.check_now();
     }
 
     pub fn learn(self: *SimHost, stream: *const record_file.StreamEntry) void {

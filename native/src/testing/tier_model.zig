@@ -362,8 +362,9 @@ pub const Model = struct {
 
     /// `master.established` was written.
     pub fn on_establish(self: *Model, host: *SimHost, e: Established) void {
-        if (self.established_in(e.epoch) != null) {
-            self.check_change(host, &e);
+        if (self.established_in(e.epoch)) |old| {
+            // The same again: a win whose answer was lost.
+            if (!std.meta.eql(old, e)) self.check_change(host, &e);
         } else {
             const d = &host.disk.durable;
             if (!epochs.eql(d.adopted, e.epoch) or !d.is_intact) {

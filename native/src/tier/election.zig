@@ -224,12 +224,14 @@ pub fn gather(m: anytype, now_ns: u64) void {
 
 /// Q: who promised and has all it ever acknowledged, ourselves included.
 fn intact_promises(m: anytype) Set {
+    // Who may lose takes what there is.
+    const anybody = m.view.?.forced != 0 or m.o.policy == .freshest;
     var set: Set = if (is_intact(m)) m.self_set() else 0;
     for (m.peers[0..m.o.members.len], 0..) |*p, i| {
         const given = p.promise orelse continue;
-        if (given.is_intact or m.view.?.forced != 0) set |= tree.set_of(@intCast(i));
+        if (given.is_intact or anybody) set |= tree.set_of(@intCast(i));
     }
-    if (m.view.?.forced != 0) set |= m.self_set();
+    if (anybody) set |= m.self_set();
     if (mutant.on(.tier_blank_winner_counts)) set |= m.self_set();
     return set;
 }
@@ -305,7 +307,7 @@ pub fn fetch(m: anytype, now_ns: u64) void {
         m.join = .{};
         return take_over(m, now_ns);
     }
-    if (m.join.is_complete) m.puller.want(now_ns, p.id);
+    if (m.join.is_complete) m.puller.want(m, now_ns, p.id);
     const heard_ns = @max(m.since_ns, m.puller.moved_ns);
     if (now_ns - @min(now_ns, heard_ns) < m.o.ack_timeout_ns) return;
     drop_source(m, now_ns);

@@ -52,13 +52,15 @@ pub const Pulling = struct {
     gap_ns: u64 = limits.pull_retry_ns,
     /// May be under way: what is lost ends a request, and all that is behind it is sent again, so
     /// that it is less where more is lost.
-    window_bytes: u64 = limits.pull_window_bytes,
+    window_bytes: u64 = 0,
     /// An entry whose stream is not known here.
     unknown: Entry = std.mem.zeroes(Entry),
 
     /// What the log lacks is pulled from `from`, until `end`.
-    pub fn want(self: *Pulling, now_ns: u64, from: u16) void {
+    pub fn want(self: *Pulling, m: anytype, now_ns: u64, from: u16) void {
         if (self.is_on and self.from == from) return;
+        // Often it is a message or two: the window opens as they come.
+        self.window_bytes = 2 * m.o.datagram_bytes;
         self.is_on = true;
         self.from = from;
         self.offset = 0;
@@ -345,7 +347,7 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     // An earlier request's answer that was late is as good, if it goes on where the log ends.
     if (m.host.next() > before) {
         pull.gap_ns = limits.pull_retry_ns;
-        const more = pull.window_bytes + m.o.datagram_bytes / 4;
+        const more = pull.window_bytes + h.length;
         pull.window_bytes = @min(more, limits.pull_window_bytes);
     }
     if (b.request != pull.request) {

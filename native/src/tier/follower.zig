@@ -283,7 +283,7 @@ fn chase(m: anytype, now_ns: u64) void {
         now_ns -| m.stalled_since_ns >= limits.missing_patience_ns;
     if (is_far or is_before or is_stalled or m.puller.is_on and !has_entry) {
         m.nak.end();
-        return m.puller.want(now_ns, m.leader_id);
+        return m.puller.want(m, now_ns, m.leader_id);
     }
     if (has_entry) {
         m.nak.end();
@@ -297,9 +297,13 @@ pub fn next_deadline_ns(m: anytype, now_ns: u64) u64 {
     var at = @min(m.ask.due_ns, m.nak.due_ns);
     at = @min(at, m.stream_ask.due_ns);
     at = @min(at, m.puller.due_ns);
-    if (m.join.is_adopted) at = @min(at, m.ack_at_ns);
-    if (m.stalled_since_ns != 0) at = @min(at, m.stalled_since_ns + limits.missing_patience_ns);
-    at = @min(at, m.leader_heard_ns + m.o.heartbeat_timeout_ns);
+    if (m.join.is_adopted and !m.is_observer()) at = @min(at, m.ack_at_ns);
+    if (m.stalled_since_ns != 0 and !m.puller.is_on) {
+        at = @min(at, m.stalled_since_ns + limits.missing_patience_ns);
+    }
+    if (m.leader_id != 0 and !m.is_suspected) {
+        at = @min(at, m.leader_heard_ns + m.o.heartbeat_timeout_ns);
+    }
     return @max(at, now_ns + 100 * std.time.ns_per_us);
 }
 

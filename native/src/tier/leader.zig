@@ -132,7 +132,8 @@ pub fn on_ack(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     const is_of_epoch = epochs.eql(b.said.epoch, m.epoch) or mutant.on(.tier_old_epoch_acks);
     if (!is_of_epoch or m.place_of(p.id) == null) return;
     // Of an earlier start than the one that joined: what it held may be gone.
-    if (p.answered_nonce == 0 or p.answered_nonce != h.connection()) return;
+    const is_of_start = p.answered_nonce == h.connection() or mutant.on(.tier_old_start_acks);
+    if (p.answered_nonce == 0 or !is_of_start) return;
     if (h.number > m.host.next()) return;
     p.joined_nonce = p.answered_nonce;
     p.acked_ns = now_ns;
