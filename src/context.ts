@@ -38,6 +38,7 @@ import { errorText, type LogSink } from "./observe/logger.ts";
 import { type CountersPlace, countersText } from "./observe/counters_text.ts";
 import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
 import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
+import { joinTier, type Membership } from "./tier/tier.ts";
 import { unsupported } from "./unsupported.ts";
 import { createWaitList } from "./wait.ts";
 
@@ -53,6 +54,8 @@ const POLL_BUSY_NOTICES = 256;
 const HOT_MS = { spin: 2, yield: 0.05, adaptive: 0.1, block: 0 } as const;
 /** `stop()` closes after the longest AckTimeoutMilli and this, whatever the native side says. */
 const STOP_GRACE_MS = 3000;
+/** How often a start in a tier looks whether it has waited long enough. */
+const START_LOOK_MS = 20;
 /** Looks at a draining context by `setImmediate`, before it is looked at each millisecond. */
 const STOP_QUICK_LOOKS = 50;
 
@@ -109,6 +112,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   let delivery: Delivery | null = null;
   let pump: Pump | null = null;
   let opened: Opened | null = null;
+  let membership: Membership | null = null;
   let starting: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   let lastSnapshot: Uint8Array<ArrayBuffer> | null = null;
@@ -253,6 +257,7 @@ export function createContext(options: ContextOptions): FactoryContext {
           record: recordStart(),
           isManual,
           countersText: countersText(plan, options),
+          stateDirectory: stateDirectory(),
         }),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
@@ -275,6 +280,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       throw new RcmError("TIMEOUT", `start of context ${name}: ${wait.timeoutMs} ms have passed`);
     }
     refuseWhenStopped();
+    if (plan.tier !== null) await join(handle, wait);
     if (receiver !== null) {
       delivery = newDelivery(handle);
       receiver.onStarted(delivery);
@@ -282,9 +288,39 @@ export function createContext(options: ContextOptions): FactoryContext {
     gate.status = RcmStatus.OK;
     state = "started";
     tell(LogKey.CONTEXT_STARTED, {});
-    changeRole(RcmRole.SINGLE);
+    if (plan.tier === null) changeRole(RcmRole.SINGLE);
     pump?.resume();
     if (inline && waits.size() > 0) driver.start();
+  }
+
+  /** A tier's member has started when it leads, or follows closely enough. */
+  async function join(handle: number, wait: WaitOptions): Promise<void> {
+    membership = await joinTier({
+      library,
+      context: handle,
+      name,
+      tier: plan.tier!,
+      arbitration: options.arbitration!,
+      onFault: (reason) => tell(LogKey.ARBITER_FAULT, { reason }),
+    });
+    refuseWhenStopped();
+    let failure: RcmError | null = null;
+    const decided = () => {
+      if (stopping !== null || membership === null) return true;
+      membership.pump();
+      failure = membership.isStarted() ? null : membership.failure();
+      return failure !== null || membership.isStarted();
+    };
+    const look = setInterval(() => waits.check(), START_LOOK_MS);
+    try {
+      if (!await waits.wait(decided, wait) && stopping === null) {
+        throw new RcmError("TIMEOUT", `start of context ${name}: ${wait.timeoutMs} ms have passed`);
+      }
+    } finally {
+      clearInterval(look);
+    }
+    refuseWhenStopped();
+    if (failure !== null) throw failure;
   }
 
   function refuseWhenStopped(): void {
@@ -297,6 +333,8 @@ export function createContext(options: ContextOptions): FactoryContext {
   async function release(): Promise<void> {
     gate.status = stopping === null ? RcmStatus.NOT_STARTED : RcmStatus.STOPPED;
     endLoop();
+    await membership?.leave();
+    membership = null;
     const was = opened;
     opened = null;
     gate.context = -1;
@@ -330,8 +368,12 @@ export function createContext(options: ContextOptions): FactoryContext {
       delivery?.settle();
       delivery?.end();
       pump?.end();
+      // Others can take over at once; what this member still sends is acknowledged meanwhile.
+      const left = membership?.leave();
       calls.rcm_context_drain(handle);
       await drained(handle);
+      await left;
+      membership = null;
       delivery?.settle();
       readNotices();
       lastSnapshot = readSnapshot();
@@ -440,15 +482,25 @@ export function createContext(options: ContextOptions): FactoryContext {
     return { directory, replayFrom };
   }
 
+  /** Where a tier's member keeps its promises, recording or not. */
+  function stateDirectory(): string {
+    if (plan.tier === null) return "";
+    const directory = resolve(options.workDir, plan.record.directory);
+    makeFolder(directory, `RecordDir of context ${name}`);
+    return directory;
+  }
+
   function readNotices(): void {
     if (inCallback || opened === null) return;
     for (;;) {
       const count = calls.rcm_notices(opened.handle, notices.buffer, notices.max);
-      if (count <= 0) return;
+      if (count <= 0) break;
       callingBack(() => notices.handle(count, noticeTarget));
       // A callback may have stopped the context; what is left is read before it closes.
-      if (count < notices.max || opened === null) return;
+      if (opened === null) return;
+      if (count < notices.max) break;
     }
+    membership?.pump();
   }
 
   /** Runs what calls the program, so that a `poll()` in there answers 0. */
@@ -513,14 +565,18 @@ export function createContext(options: ContextOptions): FactoryContext {
     createReceiver: (cb, user, wanted = {}) => newReceiver(cb, user, wanted),
     createTierSync() {
       requireCreated("createTierSync");
-      return unsupported(`createTierSync of context ${name} (tiers)`);
+      return unsupported(`createTierSync of context ${name} (SyncMode 1 and 2)`);
     },
     start: (wait = {}) => start(wait),
     stop,
     poll: (limit = POLL_LIMIT) => poll(limit),
     getRole: () => role,
     getReliability: () =>
-      plan.context.isTotalOrder ? RcmReliability.ORDERED : RcmReliability.NOT_ORDERED,
+      plan.tier !== null
+        ? RcmReliability.TIER
+        : plan.context.isTotalOrder
+        ? RcmReliability.ORDERED
+        : RcmReliability.NOT_ORDERED,
     getTierName: () => options.tierName,
     setInitParam(key, value) {
       requireCreated("setInitParam");

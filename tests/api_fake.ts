@@ -85,6 +85,7 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
     sharedMemory: false,
   };
   return {
+    tier: null,
     isRecord: false,
     record: { directory: "", fileBytes: 8 << 20, sync: "async", replayFrom: 0 },
     context: {

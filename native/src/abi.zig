@@ -9,6 +9,7 @@
 const std = @import("std");
 const record = @import("order/record.zig");
 const snapshot = @import("stats/snapshot.zig");
+const tree = @import("tier/tree.zig");
 const counters = @import("stats/counters.zig");
 const limits = @import("limits.zig");
 const node = @import("window/node.zig");
@@ -206,6 +207,39 @@ pub const ArbiterLease = extern struct {
     beats: u32,
 };
 
+/// What arbiter and member of a tier say to each other.
+pub const TierView = tree.View;
+pub const TierCommand = tree.Command;
+pub const TierAnswer = tree.Answer;
+
+/// A member of a tier, as its engine knows it (`rcm_tier_state`).
+pub const TierState = extern struct {
+    /// `RcmRole` of the public API.
+    role: u32,
+    /// 1: `start` of the context is done.
+    started: u32,
+    /// Why it failed (`TierFailure`); 0: it did not.
+    failure: u32,
+    /// 1: `rcm_tier_command` has something for the arbiter.
+    has_command: u32,
+    epoch_number: u64,
+    epoch_id: u64,
+    adopted_number: u64,
+    adopted_id: u64,
+    /// One past the last entry of the log.
+    next: u64,
+    committed: u64,
+    /// Context id; 0: nobody that is known leads.
+    leader_id: u32,
+    is_intact: u32,
+    /// Where the other members reach this one; the IP as a number, its first byte the highest.
+    ip: u32,
+    port: u32,
+    /// What the log has and the tier's has not, when the role is SEPARATE.
+    separate_from: u64,
+    separate_to: u64,
+};
+
 pub const constants = struct {
     pub const abi_version: u32 = 4;
     pub const descriptor_batch: u32 = 1024;
@@ -231,6 +265,10 @@ pub const shared_structs = .{
     .RecordHeader = record.RecordHeader,
     .Notice = Notice,
     .StreamInfo = StreamInfo,
+    .TierView = TierView,
+    .TierCommand = TierCommand,
+    .TierAnswer = TierAnswer,
+    .TierState = TierState,
     .StatsHeader = snapshot.StatsHeader,
     .TxStats = snapshot.TxStats,
     .AckStats = snapshot.AckStats,

@@ -80,6 +80,8 @@ fn write_struct(w: *Writer, comptime name: []const u8, comptime T: type) !void {
                 const element = comptime Element.of(array.child);
                 try w.print("type: \"{t}\", count: {d} }},\n", .{ element, array.len });
             },
+            // One inside another is so many bytes; its own fields are known by their places in it.
+            .@"struct" => try w.print("type: \"u8\", count: {d} }},\n", .{@sizeOf(Field)}),
             else => try w.print("type: \"{t}\" }},\n", .{comptime Element.of(Field)}),
         }
     }

@@ -19,6 +19,7 @@ const frame = @import("wire/frame.zig");
 const address = @import("transport/address.zig");
 const waker = @import("agent/waker.zig");
 const Context = @import("agent/context.zig").Context;
+const TierAgent = @import("agent/tier_agent.zig").TierAgent;
 const context_start = @import("agent/context_start.zig");
 const record_agent = @import("agent/record_agent.zig");
 const context_stats = @import("agent/context_stats.zig");
@@ -338,6 +339,87 @@ export fn rcm_region(handle: u32, which: u32, out: ?*[2]f64) i32 {
 export fn rcm_stats(handle: u32, buffer: ?[*]u8, capacity: u32) i32 {
     const c = contexts.get(handle) orelse return dead();
     return @intCast(context_stats.write(c, slice(buffer, capacity)));
+}
+
+// -------------------------------------------------------------------- tiers
+
+fn tier_of(handle: u32) ?*TierAgent {
+    const c = contexts.get(handle) orelse return null;
+    const rx = c.rx orelse return null;
+    return rx.tier;
+}
+
+fn no_tier(handle: u32) i32 {
+    if (contexts.get(handle) == null) return dead();
+    failure.set("the context is not a member of a tier", .{});
+    return fail(.state);
+}
+
+/// Runs where the receive agent's token is held, and has its thread look at what changed.
+fn with_tier(handle: u32, comptime T: type, value: *const T, call: fn (*TierAgent, *const T) void) i32 {
+    const tier = tier_of(handle) orelse return no_tier(handle);
+    const c = contexts.get(handle).?;
+    {
+        c.rx.?.token.take();
+        defer c.rx.?.token.give();
+        call(tier, value);
+    }
+    c.look_now();
+    return 0;
+}
+
+export fn rcm_tier_view(handle: u32, view: ?*const abi.TierView) i32 {
+    return with_tier(handle, abi.TierView, view orelse return fail(.argument), TierAgent.view);
+}
+
+export fn rcm_tier_answer(handle: u32, told: ?*const abi.TierAnswer) i32 {
+    return with_tier(handle, abi.TierAnswer, told orelse return fail(.argument), TierAgent.answer);
+}
+
+/// 1: one was written. At most one is under way, until its answer.
+export fn rcm_tier_command(handle: u32, out: ?*abi.TierCommand) i32 {
+    const tier = tier_of(handle) orelse return no_tier(handle);
+    const p = out orelse return fail(.argument);
+    if (!tier.command_waits.load(.acquire)) return 0;
+    const rx = contexts.get(handle).?.rx.?;
+    rx.token.take();
+    defer rx.token.give();
+    p.* = tier.command() orelse return 0;
+    return 1;
+}
+
+export fn rcm_tier_state(handle: u32, out: ?*abi.TierState) i32 {
+    const tier = tier_of(handle) orelse return no_tier(handle);
+    const p = out orelse return fail(.argument);
+    const rx = contexts.get(handle).?.rx.?;
+    rx.token.take();
+    defer rx.token.give();
+    p.* = tier.state();
+    return 0;
+}
+
+export fn rcm_tier_leave(handle: u32) i32 {
+    const tier = tier_of(handle) orelse return no_tier(handle);
+    const c = contexts.get(handle).?;
+    {
+        c.rx.?.token.take();
+        defer c.rx.?.token.give();
+        tier.leave();
+    }
+    c.look_now();
+    return 0;
+}
+
+/// `arbiter`: whose lease the member leads by; below 0: none any more.
+export fn rcm_tier_bind(handle: u32, arbiter_handle: i32) i32 {
+    const tier = tier_of(handle) orelse return no_tier(handle);
+    const agent = if (arbiter_handle < 0) null else arbiter_of(@intCast(arbiter_handle)) orelse
+        return no_arbiter();
+    const rx = contexts.get(handle).?.rx.?;
+    rx.token.take();
+    defer rx.token.give();
+    tier.bind(agent);
+    return 0;
 }
 
 export fn rcm_stream(handle: u32, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {

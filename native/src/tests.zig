@@ -18,6 +18,7 @@ test {
     _ = @import("agent/senders_test.zig");
     _ = @import("agent/prefault_test.zig");
     _ = @import("agent/tier_send_test.zig");
+    _ = @import("agent/tier_host_test.zig");
     _ = @import("agent/wait.zig");
     _ = @import("agent/waker.zig");
     _ = @import("arbiter/events.zig");
@@ -26,6 +27,7 @@ test {
     _ = @import("order/log_test.zig");
     _ = @import("order/record.zig");
     _ = @import("order/record_test.zig");
+    _ = @import("order/tier_log_test.zig");
     _ = @import("repair/loss_detector.zig");
     _ = @import("repair/retransmit_handler.zig");
     _ = @import("session/notices.zig");
@@ -51,6 +53,8 @@ test {
     _ = @import("tier/epoch.zig");
     _ = @import("tier/limits.zig");
     _ = @import("tier/member_test.zig");
+    _ = @import("tier/stage.zig");
+    _ = @import("tier/state_file.zig");
     _ = @import("transport/address.zig");
     _ = @import("transport/failure.zig");
     _ = @import("transport/udp.zig");

@@ -413,7 +413,7 @@ function unsupportedOf(entry: Entry): readonly string[] {
     if (BUILT_PARTS.has(key.part) && unbuilt === undefined) return [];
     // The table's names are those of the kind's values.
     const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
-    if (unbuilt !== undefined && value !== unbuilt) return [];
+    if (unbuilt !== undefined && !unbuilt.includes(value)) return [];
     const isDefault = Array.isArray(value)
       ? value.length === 0
       : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);

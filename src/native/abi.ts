@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xebda59cc;
+export const ABI_HASH = 0x69f4ebf7;
 
 /** Bounds and versions. */
 export const constants = {
@@ -19,7 +19,7 @@ export const constants = {
   countersPageOffset: 512,
   countersFileKind: 6,
   fileVersion: 2,
-  recordVersion: 1,
+  recordVersion: 2,
   recordBlockBytes: 524288,
   recordBlockHeaderBytes: 64,
   recordTableOffset: 4096,
@@ -260,6 +260,68 @@ export const StreamInfo = {
     nameLen: { offset: 8, type: "u32" },
     pad: { offset: 12, type: "u32" },
     name: { offset: 16, type: "u8", count: 64 },
+  },
+} as const;
+
+export const TierView = {
+  bytes: 88,
+  fields: {
+    serial: { offset: 0, type: "u32" },
+    session: { offset: 4, type: "u32" },
+    masterVersion: { offset: 8, type: "i32" },
+    candidate: { offset: 12, type: "u32" },
+    epoch: { offset: 16, type: "u8", count: 16 },
+    establishedEpoch: { offset: 32, type: "u8", count: 16 },
+    establishedLeader: { offset: 48, type: "u32" },
+    running: { offset: 52, type: "u32" },
+    established: { offset: 56, type: "u8", count: 16 },
+    present: { offset: 72, type: "u64" },
+    forced: { offset: 80, type: "u32" },
+    pad: { offset: 84, type: "u32" },
+  },
+} as const;
+
+export const TierCommand = {
+  bytes: 48,
+  fields: {
+    kind: { offset: 0, type: "u32" },
+    serial: { offset: 4, type: "u32" },
+    version: { offset: 8, type: "i32" },
+    leader: { offset: 12, type: "u32" },
+    epoch: { offset: 16, type: "u8", count: 16 },
+    quorum: { offset: 32, type: "u8", count: 16 },
+  },
+} as const;
+
+export const TierAnswer = {
+  bytes: 16,
+  fields: {
+    serial: { offset: 0, type: "u32" },
+    outcome: { offset: 4, type: "u32" },
+    version: { offset: 8, type: "i32" },
+    pad: { offset: 12, type: "u32" },
+  },
+} as const;
+
+export const TierState = {
+  bytes: 96,
+  fields: {
+    role: { offset: 0, type: "u32" },
+    started: { offset: 4, type: "u32" },
+    failure: { offset: 8, type: "u32" },
+    hasCommand: { offset: 12, type: "u32" },
+    epochNumber: { offset: 16, type: "u64" },
+    epochId: { offset: 24, type: "u64" },
+    adoptedNumber: { offset: 32, type: "u64" },
+    adoptedId: { offset: 40, type: "u64" },
+    next: { offset: 48, type: "u64" },
+    committed: { offset: 56, type: "u64" },
+    leaderId: { offset: 64, type: "u32" },
+    isIntact: { offset: 68, type: "u32" },
+    ip: { offset: 72, type: "u32" },
+    port: { offset: 76, type: "u32" },
+    separateFrom: { offset: 80, type: "u64" },
+    separateTo: { offset: 88, type: "u64" },
   },
 } as const;
 
@@ -528,8 +590,7 @@ export const RecordFileHeader = {
     contextId: { offset: 28, type: "u32" },
     baseSqn: { offset: 32, type: "u64" },
     life: { offset: 40, type: "u64" },
-    epochNumber: { offset: 48, type: "u64" },
-    epochId: { offset: 56, type: "u64" },
+    reservedEpoch: { offset: 48, type: "u8", count: 16 },
     contextBytes: { offset: 64, type: "u32" },
     reserved: { offset: 68, type: "u32" },
     context: { offset: 72, type: "u8", count: 64 },
@@ -571,7 +632,9 @@ export const RecordBlockHeader = {
     block: { offset: 20, type: "u32" },
     baseSqn: { offset: 24, type: "u64" },
     life: { offset: 32, type: "u64" },
-    zeros: { offset: 40, type: "u8", count: 20 },
+    epochNumber: { offset: 40, type: "u64" },
+    epochId: { offset: 48, type: "u64" },
+    zeros: { offset: 56, type: "u8", count: 4 },
     check: { offset: 60, type: "u32" },
   },
 } as const;

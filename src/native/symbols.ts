@@ -54,6 +54,18 @@ export const symbols = {
   rcm_stats: { parameters: ["u32", "buffer", "u32"], result: "i32" },
   // int32_t rcm_stream(uint32_t context, uint32_t stream, StreamInfo *info, uint32_t capacity)
   rcm_stream: { parameters: ["u32", "u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_tier_view(uint32_t context, const TierView *view)
+  rcm_tier_view: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tier_answer(uint32_t context, const TierAnswer *answer)
+  rcm_tier_answer: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tier_command(uint32_t context, TierCommand *command)
+  rcm_tier_command: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tier_state(uint32_t context, TierState *state)
+  rcm_tier_state: { parameters: ["u32", "buffer"], result: "i32" },
+  // int32_t rcm_tier_leave(uint32_t context)
+  rcm_tier_leave: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_tier_bind(uint32_t context, int32_t arbiter)
+  rcm_tier_bind: { parameters: ["u32", "i32"], result: "i32" },
   // Where a transmitter or an allocator is named, the sender of another thread may stand for it.
   // double rcm_malloc(uint32_t allocator, uint32_t size)
   rcm_malloc: { parameters: ["u32", "u32"], result: "f64" },

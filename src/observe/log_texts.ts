@@ -444,6 +444,13 @@ export const LOG_TEXTS = {
     zh: "日志文件曾无法写入, 丢失 {count} 行日志",
     en: "the log files could not be written for a while, {count} lines are lost",
   },
+  23010: {
+    name: "arbiter_fault",
+    level: "WARN",
+    args: ["reason"],
+    zh: "仲裁服务: {reason}",
+    en: "arbitration: {reason}",
+  },
 } as const satisfies Readonly<Record<number, LogText>>;
 
 /** A key of the table. */
@@ -465,6 +472,7 @@ export const LogKey = {
   CONTEXT_STOPPED: 23007,
   LOGGER_FAILED: 23008,
   LOG_LINES_LOST: 23009,
+  ARBITER_FAULT: 23010,
 } as const satisfies Readonly<Record<string, LogKeyNumber>>;
 
 /**

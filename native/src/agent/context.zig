@@ -226,6 +226,11 @@ pub const Context = struct {
                 fds[n] = .{ .fd = s.socket.fd, .events = in, .revents = 0 };
                 n += 1;
             }
+            if (rx.tier) |tier| if (n + 2 <= fds.len) {
+                fds[n] = .{ .fd = tier.repair.fd, .events = in, .revents = 0 };
+                fds[n + 1] = .{ .fd = tier.group.fd, .events = in, .revents = 0 };
+                n += 2;
+            };
             if (n < fds.len) if (rx.control) |control| {
                 fds[n] = .{ .fd = control.fd, .events = in, .revents = 0 };
                 n += 1;
@@ -286,6 +291,9 @@ pub const Context = struct {
         };
         if (role != .tx) if (self.rx) |rx| {
             if (!rx.receiver.notices.empty()) wake = true;
+            if (rx.tier) |tier| if (tier.command_waits.load(.monotonic)) {
+                wake = true;
+            };
             const ordered = rx.log.ordered_next();
             if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
@@ -365,7 +373,7 @@ pub const Context = struct {
             _ = self.full_step();
             return;
         }
-        if (rx.log.next() - rx.log.read_next() >= wanted) return;
+        if (rx.log.ordered_next() - rx.log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
         if (rx.look(self.step_ns, now_ticks)) {
@@ -497,6 +505,13 @@ pub const Context = struct {
         return windows.region(number);
     }
 
+    /// Something was changed under the receive agent's token: its thread looks at once.
+    pub fn look_now(self: *Context) void {
+        for (&self.waiters) |*w| if (w.*) |*waiter| {
+            _ = waiter.wake_if_sleeping();
+        };
+    }
+
     /// JavaScript goes to sleep unless something waits for it.
     pub fn arm(self: *Context) bool {
         self.armed.arm();
@@ -512,6 +527,7 @@ pub const Context = struct {
         for (self.channels) |c| if (!c.sender.notices.empty()) return true;
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
+        if (rx.tier) |tier| if (tier.command_waits.load(.acquire)) return true;
         return rx.log.ordered_next() != rx.taken_next();
     }
 
@@ -666,7 +682,6 @@ pub const Context = struct {
         if (self.rx) |rx| {
             rx.deinit(gpa);
             rx.holding.deinit(gpa);
-            if (rx.log.latency) |l| l.destroy(gpa);
             rx.log.deinit(gpa);
             context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
             gpa.destroy(rx.holding);

@@ -17,7 +17,6 @@ const store_file = @import("../window/store.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Bump = @import("../window/pool.zig").Bump;
 const Log = @import("../order/log.zig").Log;
-const Latency = @import("../stats/latency.zig").Latency;
 const loss = @import("../repair/loss_detector.zig");
 const peers = @import("../session/peers.zig");
 const Sender = @import("../session/sender.zig").Sender;
@@ -32,6 +31,7 @@ const Transmitter = @import("transmitter.zig").Transmitter;
 const rx_file = @import("rx_agent.zig");
 const RxAgent = rx_file.RxAgent;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
+const TierAgent = @import("tier_agent.zig").TierAgent;
 const Context = @import("context.zig").Context;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
@@ -77,7 +77,8 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
         w.* = wait.Waiter.init(strategy, failure) catch return error.Native;
     }
     if (self.o().tx.len > 0) try start_tx(self, failure);
-    if (self.o().rx.len > 0 and self.o().deliver != .none) try start_rx(self, failure);
+    const receives = self.o().rx.len > 0 and self.o().deliver != .none;
+    if (receives or self.o().tier != null) try start_rx(self, failure);
     try Counters.open(self, failure);
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
@@ -279,8 +280,7 @@ fn open_channel(
         .buffer = &.{},
         .pending_done = &.{},
     };
-    try c.init_buffers(gpa);
-    c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
+    try c.init_buffers(gpa, o.latencySamples);
     c.sender.settle();
     c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
@@ -428,8 +428,6 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
     errdefer log.deinit(gpa);
     if (record) |r| log.record_with(&r.recorder);
-    log.latency = try Latency.wanted(gpa, o.latencySamples, log.next());
-    errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = try gpa.create(loss.HoldingPool);
     errdefer gpa.destroy(holding);
     holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
@@ -446,7 +444,8 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .name = o.name,
             .channels = channels,
             .is_total_order = o.isTotalOrder,
-            .is_manual = o.ackManual,
+            // A tier acknowledges what is committed, whatever its programs do.
+            .is_manual = o.ackManual and o.tier == null,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, log, holding),
@@ -458,15 +457,19 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
-        .is_manual = o.ackManual,
+        .is_manual = o.ackManual and o.tier == null,
         .delivered = .init(log.processed_next()),
-        .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
     };
-    try rx.init_buffers(gpa);
+    try rx.init_buffers(gpa, o.latencySamples);
     rx.receiver.settle();
+    if (o.tier) |*t| {
+        if (record) |r| r.skip_replay();
+        rx.tier = try .create(gpa, .{ .o = o, .tier = t, .rx = rx, .seed = random_seed(o.id) }, failure);
+    }
+    errdefer if (rx.tier) |tier| tier.destroy();
     if (record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
@@ -476,10 +479,12 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
 /// Memory of the log and of early datagrams: one pool, or two where the log's is mapped from files.
 fn make_pools(self: *Context, region: region_file.Region) StartError![2]*ChunkPool {
     const gpa = self.gpa;
-    const is_recorded = self.o().recordDirectory.len > 0;
+    const is_tier = self.o().tier != null;
+    const is_recorded = is_tier or self.o().recordDirectory.len > 0;
     const holding_bytes = if (is_recorded) std.mem.alignForward(
         u64,
-        region.bytes / limits.record_holding_divisor,
+        // A tier's stage lies there too.
+        region.bytes / @as(u64, if (is_tier) 2 else limits.record_holding_divisor),
         limits.record_block_bytes,
     ) else 0;
     const log_bytes = region.bytes - holding_bytes;

@@ -64,6 +64,48 @@ pub const Rx = struct {
 pub const Threading = enum { shared, dedicated, @"inline" };
 pub const Deliver = enum { callback, poll, iterate, none };
 
+pub const TierMember = struct { id: u16, name: []const u8 };
+
+/// The tier that the context belongs to (guide 8).
+pub const Tier = struct {
+    name: []const u8,
+    /// Observers aside, in the order of ids.
+    members: []const TierMember,
+    isObserver: bool = false,
+    ackCount: i32,
+    useCommitted: bool,
+    asynchronousSqn: bool,
+    syncMode: u32 = 0,
+    tierAsync: bool = false,
+    syncMaxDiff: u64,
+    sendWindowSize: u32,
+    /// `TierRmsLimitCount`; 0: no limit.
+    rmsLimitCount: u32,
+    heartbeatIntervalMs: u64,
+    heartbeatTimeoutMs: u64,
+    ackIntervalMs: u64,
+    ackTimeoutMs: u64,
+    startTimeoutMs: u64,
+    sessionTimeoutMs: u64,
+    policy: @import("../tier/member.zig").Policy = .safe,
+    /// 16 hex digits.
+    configHash: []const u8,
+    /// `SyncIp`; "": the context's.
+    ip: []const u8 = "",
+    addr: []const u8,
+    port: u16,
+    mcLoop: bool,
+    ttl: u32,
+    mtu: u32,
+    socketBufferBytes: u32,
+    repairPortStart: u16,
+    repairPortEnd: u16,
+    repairPort: u16 = 0,
+    useSameMachine: bool = false,
+    /// Parent of the context's folder with `rcm_tier_state.dat`, with a slash at its end.
+    stateDirectory: []const u8,
+};
+
 pub const Options = struct {
     name: []const u8,
     id: u16,
@@ -110,6 +152,8 @@ pub const Options = struct {
     txTierName: []const u8 = "",
     tx: []const Tx,
     rx: []const Rx,
+    /// Null: a single node.
+    tier: ?Tier = null,
 };
 
 pub const Parsed = std.json.Parsed(Options);

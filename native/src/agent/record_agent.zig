@@ -117,6 +117,11 @@ pub const RecordAgent = struct {
         for (found.streams.items) |known| self.recorder.set_stream(known.entry);
     }
 
+    /// A tier delivers what is recorded in its own way (`tier_log.zig`).
+    pub fn skip_replay(self: *RecordAgent) void {
+        self.replay.at = self.replay.segments.len;
+    }
+
     /// Place of the first record that is delivered.
     pub fn first_sqn(self: *const RecordAgent) u64 {
         return self.replay.next_sqn;
@@ -135,7 +140,9 @@ pub const RecordAgent = struct {
             .turned => close_used(r.old),
             else => {},
         }
-        if (r.current) |current| {
+        // A tier's record that goes on in memory: the last file on the disk.
+        const last = if (r.memory.items.len > 0) r.left else r.current;
+        if (last) |current| {
             if (current.next_block == 1) self.remove(current.file_no);
             close_used(current);
         }
@@ -403,7 +410,7 @@ fn write(old: *const OldFiles, place: record_file.Place, offset: u64, bytes: []c
 fn cut_blocks(found: *const recovery.Found, old: *const OldFiles, file_no: u32, used: u32) void {
     const all = old.bytes.items[file_no];
     const zeros: [limits.record_block_header_bytes]u8 = @splat(0);
-    for (1..used) |block| {
+    for (1..@max(1, used)) |block| {
         const place: record_file.Place = .{ .file_no = file_no, .block = @intCast(block) };
         if (place.offset() + zeros.len > all.len) return;
         const at = all.ptr + place.offset();

@@ -14,6 +14,7 @@ const Receiver = @import("../session/receiver.zig").Receiver;
 const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
+const TierAgent = @import("tier_agent.zig").TierAgent;
 const ShmWindows = @import("shm_windows.zig").ShmWindows;
 const base_limits = @import("../limits.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -56,6 +57,8 @@ pub const RxAgent = struct {
     /// Of early datagrams; the log's own unless that is recorded.
     holding_pool: *ChunkPool,
     record: ?*RecordAgent,
+    /// Null: a single node.
+    tier: ?*TierAgent = null,
     log: *Log,
     holding: *loss.HoldingPool,
     sockets: []DataSocket,
@@ -96,7 +99,10 @@ pub const RxAgent = struct {
     send_failures: u64 = 0,
     last_errno: u16 = 0,
 
-    pub fn init_buffers(self: *RxAgent, gpa: std.mem.Allocator) !void {
+    /// Before anything was appended to the log.
+    pub fn init_buffers(self: *RxAgent, gpa: std.mem.Allocator, latency_samples: u32) !void {
+        self.first_sqn = self.log.next();
+        self.log.latency = try .wanted(gpa, latency_samples, self.first_sqn);
         self.buffer = try gpa.alignedAlloc(u8, .@"8", udp.receive_bytes_max);
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
         self.delivered_next = try gpa.alloc(u64, limits.streams_max);
@@ -104,6 +110,7 @@ pub const RxAgent = struct {
     }
 
     pub fn deinit(self: *RxAgent, gpa: std.mem.Allocator) void {
+        if (self.tier) |tier| tier.destroy();
         for (self.sockets) |s| udp.close(s.socket.fd);
         if (self.control) |c| udp.close(c.fd);
         if (self.injector) |*i| i.deinit(gpa);
@@ -144,6 +151,7 @@ pub const RxAgent = struct {
             work += n;
         }
         if (now_ns >= self.drops_due_ns) self.look_at_drops(now_ns);
+        if (self.tier) |tier| work += tier.step(now_ns, self.calendar.ms(now_ns), self.buffer);
         self.receiver.tick(now_ns);
         return work + self.flush(now_ns);
     }
@@ -153,6 +161,8 @@ pub const RxAgent = struct {
     /// `clock.ticks` says. False: nothing came. What is to be answered waits for the next step.
     pub fn look(self: *RxAgent, step_ns: u64, now_ticks: u64) bool {
         if (self.record) |record| if (record.is_replaying()) return false;
+        // What comes for a tier is ordered, told and acknowledged in a whole step.
+        if (self.tier != null) return false;
         if (self.windows) |*w| {
             self.keep_distance(now_ticks);
             const looks: u32 = if (self.sockets.len == 0) looks_without_sockets else 1;
@@ -224,7 +234,7 @@ pub const RxAgent = struct {
     }
 
     fn is_ahead(self: *const RxAgent) bool {
-        return self.is_inline and self.log.next() - self.taken_next() >= ahead_messages;
+        return self.is_inline and self.log.ordered_next() - self.taken_next() >= ahead_messages;
     }
 
     /// Everything below needs no handing over any more. Any thread.
@@ -299,6 +309,7 @@ pub const RxAgent = struct {
         if (self.record) |record| if (record.is_replaying()) return now_ns + clock.ns_per_ms;
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
+        if (self.tier) |tier| at = @min(at, tier.next_deadline_ns(now_ns));
         if (self.windows) |*w| {
             if (w.is_waiting()) at = @min(at, now_ns + base_limits.shm_look_ns);
             var stalled = false;

@@ -28,6 +28,7 @@ const record = @import("record.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Recorder = @import("recorder.zig").Recorder;
 const Latency = @import("../stats/latency.zig").Latency;
+const TierLog = @import("tier_log.zig").TierLog;
 
 const RecordHeader = record.RecordHeader;
 const Descriptor = record.Descriptor;
@@ -59,6 +60,8 @@ pub const Log = struct {
     recorder: ?*Recorder = null,
     /// Measures from `publish` to `fill`; null: nobody wants to know.
     latency: ?*Latency = null,
+    /// Of a tier: decides what is visible, and where segments lie.
+    history: ?*TierLog = null,
     /// Bytes in front of the first record of a chunk.
     head_bytes: u32 = 0,
     /// By chunk: the segment that follows it. Written before the publication of what is there.
@@ -124,15 +127,18 @@ pub const Log = struct {
 
     /// The pool's chunks are not given back one by one: the pool goes too.
     pub fn deinit(self: *Log, allocator: std.mem.Allocator) void {
+        if (self.latency) |latency| latency.destroy(allocator);
         allocator.free(self.retired);
         allocator.free(self.next_chunk);
         self.* = undefined;
     }
 
-    /// Longest payload that can ever be appended or reserved: all chunks but one.
+    /// Longest payload that can ever be appended or reserved: all chunks but one, or a tier's spare
+    /// one too.
     pub fn payload_bytes_max(self: *const Log) u64 {
         const heads = record.header_bytes + self.head_bytes;
-        const all = self.pool.bytes - self.pool.chunk_bytes - heads;
+        const kept: u64 = if (self.history != null) 2 else 1;
+        const all = self.pool.bytes - kept * self.pool.chunk_bytes - heads;
         return @min(all, limits.message_bytes_max);
     }
 
@@ -264,8 +270,9 @@ pub const Log = struct {
         self.publish();
     }
 
-    /// Makes everything appended so far visible to the consumer.
+    /// Makes everything appended so far visible to the consumer, but for a tier's.
     pub inline fn publish(self: *Log) void {
+        if (self.history != null) return; // What is visible is the tier's decision.
         // First: the consumer looks for its mark as soon as it sees a message.
         if (self.latency) |latency| latency.mark(self.next_sqn);
         self.ordered.store(self.next_sqn, .release);
@@ -281,6 +288,13 @@ pub const Log = struct {
     /// Descriptors of the published messages from the read position on, at most `max` and
     /// `descriptors.len`; the read position follows. The count.
     pub fn fill(self: *Log, descriptors: []Descriptor, max: u32) u32 {
+        const history = self.history orelse return self.fill_visible(descriptors, max);
+        if (!history.gate.enter()) return 0;
+        defer history.gate.leave(self.read.sqn);
+        return self.fill_visible(descriptors, max);
+    }
+
+    inline fn fill_visible(self: *Log, descriptors: []Descriptor, max: u32) u32 {
         const limit = self.ordered.load(.acquire);
         assert(limit >= self.read.sqn);
         const wanted: u32 = @intCast(@min(limit - self.read.sqn, max, descriptors.len));
@@ -349,7 +363,7 @@ pub const Log = struct {
         // read again.
         self.retired_count = 0;
         while (self.oldest.sqn < sqn) {
-            _ = self.skip_end(&self.oldest);
+            while (self.skip_end(&self.oldest)) |_| {}
             _ = self.skip_record(&self.oldest);
         }
         self.read = self.oldest;
@@ -392,6 +406,7 @@ pub const Log = struct {
     }
 
     fn open_segment(self: *Log) bool {
+        if (self.history) |history| return history.open_segment();
         const chunk = self.pool.take(1) orelse blk: {
             if (!self.leave_segment()) return false;
             break :blk self.pool.take(1) orelse return false;
@@ -421,12 +436,15 @@ pub const Log = struct {
     /// Gives the open segment back if all that was ever appended is processed. The consumer then
     /// holds no position that it will use: it takes `jump` with the next record, which is published
     /// later.
-    fn leave_segment(self: *Log) bool {
+    pub fn leave_segment(self: *Log) bool {
         if (self.end == 0) return false;
+        if (self.history) |history| if (!history.is_attached) return false;
         if (self.processed_sqn.load(.acquire) != self.next_sqn) return false;
         assert(self.ordered.load(.monotonic) == self.next_sqn);
         const open: u32 = @intCast((self.end - 1) >> self.pool.chunk_shift);
-        if (self.recorder != null and self.at < self.end) {
+        if (self.history) |history| {
+            history.left();
+        } else if (self.recorder != null and self.at < self.end) {
             self.header_at(self.at).length = record.length_end;
         }
         self.at = 0;
@@ -435,7 +453,7 @@ pub const Log = struct {
         return true;
     }
 
-    fn make_header(meta: Meta, length: u32, sqn: u64) RecordHeader {
+    pub fn make_header(meta: Meta, length: u32, sqn: u64) RecordHeader {
         return .{
             .length = length,
             .check = 0,
@@ -468,7 +486,8 @@ pub const Log = struct {
     /// left behind is noted for `processed`.
     inline fn read_record(self: *Log) u64 {
         const sqn = self.read.sqn;
-        if (self.skip_end(&self.read)) |left| {
+        // A tier's segment may be empty.
+        while (self.skip_end(&self.read)) |left| {
             self.add_retired(.{ .sqn = sqn, .first = left, .count = 1, .is_segment = true });
         }
         const offset = self.skip_record(&self.read);
@@ -535,7 +554,7 @@ pub const Log = struct {
         return @ptrCast(@alignCast(self.pool.base + offset + record.header_bytes));
     }
 
-    inline fn header_at(self: *const Log, offset: u64) *RecordHeader {
+    pub inline fn header_at(self: *const Log, offset: u64) *RecordHeader {
         assert(offset < self.pool.bytes);
         return @ptrCast(@alignCast(self.pool.base + offset));
     }

@@ -89,7 +89,12 @@ pub inline fn record_bytes(length: u64) u64 {
 /// The check of a record whose header is otherwise complete. `padded`: payload up to the end of
 /// the record, where zeros follow.
 pub inline fn check_of(header: *const RecordHeader, padded: []const u8) u32 {
-    var crc = crc32c.update(crc32c.initial, padded);
+    return check_from(crc32c.update(crc32c.initial, padded), header);
+}
+
+/// The same where the state behind `padded` is known.
+pub inline fn check_from(state: u32, header: *const RecordHeader) u32 {
+    var crc = state;
     crc = crc32c.next_u64(crc, @as(u64, header.stream) << 32 | header.length);
     crc = crc32c.next_u64(crc, header.sqn);
     crc = crc32c.next_u64(crc, header.msg_no);

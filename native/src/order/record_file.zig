@@ -14,7 +14,7 @@ const limits = @import("../limits.zig");
 const layout = @import("../window/node.zig");
 
 pub const magic: u64 = 0x3143_4552_204d_4352; // "RCM REC1"
-pub const version: u32 = 1;
+pub const version: u32 = 2;
 
 /// At the start of a file.
 pub const RecordFileHeader = extern struct {
@@ -31,9 +31,7 @@ pub const RecordFileHeader = extern struct {
     base_sqn: u64,
     /// A number that only this start has.
     life: u64,
-    /// Who gave the sqns: 0 on a single node.
-    epoch_number: u64 = 0,
-    epoch_id: u64 = 0,
+    reserved_epoch: [16]u8 = @splat(0),
     context_bytes: u32,
     reserved: u32 = 0,
     context: [64]u8,
@@ -111,7 +109,11 @@ pub const BlockHeader = extern struct {
     /// First sqn of a segment. Of a message: the next one when its memory was taken.
     base_sqn: u64,
     life: u64,
-    zeros: [20]u8 = @splat(0),
+    /// Who gave the sqns of a segment (design of tiers: an era begins with a segment); 0 on a
+    /// single node.
+    epoch_number: u64 = 0,
+    epoch_id: u64 = 0,
+    zeros: [4]u8 = @splat(0),
     /// CRC32C of what is in front of it.
     check: u32 = 0,
 

@@ -20,10 +20,15 @@ const BlockHeader = record_file.BlockHeader;
 const RecordFileHeader = record_file.RecordFileHeader;
 const StreamEntry = record_file.StreamEntry;
 const Place = record_file.Place;
+const Epoch = @import("../wire/frame.zig").Epoch;
 const block_bytes = limits.record_block_bytes;
 
 /// The next file is made when this is left of the current one.
 const ahead_blocks = limits.record_ahead_bytes / block_bytes;
+
+/// A file of a tier's record that is nowhere but in memory. It takes memory as it fills.
+pub const MemoryFile = struct { file_no: u32, fd: i32 };
+const memory_file_blocks = (1 << 30) / block_bytes;
 
 pub const never = std.math.maxInt(u64);
 
@@ -68,6 +73,17 @@ pub const Recorder = struct {
     stream_count: u32 = 0,
     serial: u32 = 1,
 
+    // ---- a tier's (`tier_log.zig`): its log is read by sqn for ever, and goes on without a disk
+    is_tier: bool = false,
+    gpa: ?std.mem.Allocator = null,
+    /// Number of the first file where there is none on a disk.
+    first_no: u32 = 0,
+    /// Who gives the sqns of the segments to come.
+    epoch: Epoch = .{},
+    /// Files in memory, in use and before, and the last file on the disk once those follow.
+    memory: std.ArrayList(MemoryFile) = .empty,
+    left: ?OpenFile = null,
+
     // ---- handed over by `state`
     next: OpenFile = undefined,
     old: OpenFile = undefined,
@@ -104,6 +120,9 @@ pub const Recorder = struct {
     }
 
     pub fn deinit(self: *Recorder, gpa: std.mem.Allocator) void {
+        if (self.memory.items.len > 0) region_file.release(self.current.?.head);
+        for (self.memory.items) |m| _ = linux.close(m.fd);
+        self.memory.deinit(gpa);
         gpa.free(self.noted);
         gpa.free(self.streams);
         self.* = undefined;
@@ -159,7 +178,7 @@ pub const Recorder = struct {
         return @bitCast(place);
     }
 
-    fn map(
+    pub fn map(
         self: *Recorder,
         kind: record_file.BlockKind,
         first: u32,
@@ -174,6 +193,7 @@ pub const Recorder = struct {
         };
         const fd = self.current.?.file.fd;
         region_file.map_file_at(at, bytes, .shared, fd, place.offset()) catch {
+            if (self.is_tier) return error.NoMemory;
             self.stop(sqn, @backingInt(linux.E.NOMEM));
             try anonymous(at, bytes);
             return null;
@@ -181,6 +201,17 @@ pub const Recorder = struct {
         region_file.write_only(at, bytes);
         const header: *BlockHeader = @ptrCast(at);
         assert(header.is_unused());
+        header.* = self.block_header(kind, place, count, sqn);
+        return place;
+    }
+
+    pub fn block_header(
+        self: *const Recorder,
+        kind: record_file.BlockKind,
+        place: Place,
+        count: u32,
+        sqn: u64,
+    ) BlockHeader {
         var built: BlockHeader = .{
             .kind = @backingInt(kind),
             .blocks = count,
@@ -188,10 +219,11 @@ pub const Recorder = struct {
             .block = place.block,
             .base_sqn = sqn,
             .life = self.o.life,
+            .epoch_number = self.epoch.number,
+            .epoch_id = self.epoch.id,
         };
         built.check = built.check_now();
-        header.* = built;
-        return place;
+        return built;
     }
 
     fn anonymous(at: [*]align(limits.page_bytes) u8, bytes: u64) error{NoMemory}!void {
@@ -203,22 +235,27 @@ pub const Recorder = struct {
     }
 
     /// Null: nothing is recorded any more.
-    fn take_blocks(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!?Place {
+    pub fn take_blocks(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!?Place {
         if (!self.is_recording) return null;
+        if (!self.has_room(count) and self.memory.items.len > 0) try self.next_in_memory(count);
         if (!self.has_room(count)) {
             if (self.state.load(.acquire) == .ready) self.turn_over();
             if (!self.has_room(count)) {
-                if (self.state.load(.acquire) == .failed) {
+                if (self.state.load(.acquire) != .failed) {
+                    self.want_next(count);
+                    return error.NoMemory;
+                }
+                if (!self.is_tier) {
                     self.stop(sqn, self.errno);
                     return null;
                 }
-                self.want_next(count);
-                return error.NoMemory;
+                try self.leave_disk(count, sqn);
             }
         }
         const current = &self.current.?;
         const place: Place = .{ .file_no = current.file_no, .block = current.next_block };
         current.next_block += count;
+        if (self.memory.items.len > 0) return place;
         if (current.block_count - current.next_block < ahead_blocks) self.want_next(1);
         return place;
     }
@@ -242,6 +279,30 @@ pub const Recorder = struct {
         self.serial += 1;
         self.state.store(.turned, .release);
         self.ring();
+    }
+
+    /// A tier's log goes on where no disk is needed; what was recorded stays a true prefix.
+    fn leave_disk(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!void {
+        assert(self.is_tier and self.memory.items.len == 0);
+        const old = self.current;
+        try self.next_in_memory(count);
+        self.left = old;
+        self.stopped_sqn.store(sqn, .release);
+    }
+
+    /// The next file, in memory; the one before stays to be read.
+    pub fn next_in_memory(self: *Recorder, count: u32) error{NoMemory}!void {
+        assert(self.is_tier);
+        const gpa = self.gpa.?;
+        self.memory.ensureUnusedCapacity(gpa, 1) catch return error.NoMemory;
+        const file_no = if (self.current) |c| c.file_no + 1 else self.first_no;
+        const fresh = create_memory_file(file_no, @max(memory_file_blocks, count + 1)) orelse
+            return error.NoMemory;
+        if (self.memory.items.len > 0) region_file.release(self.current.?.head);
+        self.memory.appendAssumeCapacity(.{ .file_no = file_no, .fd = fresh.file.fd });
+        self.current = fresh;
+        self.is_recording = true;
+        self.serial += 1;
     }
 
     fn stop(self: *Recorder, sqn: u64, errno: u16) void {
@@ -270,6 +331,22 @@ pub const Recorder = struct {
         return create_file(&self.o, folder, file_no, block_count, base_sqn, text);
     }
 };
+
+fn create_memory_file(file_no: u32, block_count: u32) ?OpenFile {
+    const bytes = @as(u64, block_count) * block_bytes;
+    const fd = std.posix.memfd_create("rcm_sqn_data", linux.MFD.CLOEXEC) catch return null;
+    const part: region_file.FilePart = .{ .fd = fd, .offset = 0, .bytes = block_bytes };
+    if (linux.errno(linux.ftruncate(fd, @intCast(bytes))) == .SUCCESS) {
+        if (region_file.map_files(&.{part})) |head| return .{
+            .file = .{ .fd = fd, .bytes = bytes },
+            .file_no = file_no,
+            .head = head,
+            .block_count = block_count,
+        } else |_| {}
+    }
+    _ = linux.close(fd);
+    return null;
+}
 
 pub fn create_file(
     o: *const Options,

@@ -18,6 +18,7 @@ const RecordFileHeader = record_file.RecordFileHeader;
 const StreamEntry = record_file.StreamEntry;
 const BlockHeader = record_file.BlockHeader;
 const Place = record_file.Place;
+const Epoch = @import("../wire/frame.zig").Epoch;
 const block_bytes = limits.record_block_bytes;
 const head_bytes = limits.record_block_header_bytes;
 
@@ -30,7 +31,12 @@ pub const Segment = struct {
     end_offset: u32,
     /// Some messages lie elsewhere.
     has_references: bool,
+    /// Who gave the sqns.
+    epoch: Epoch = .{},
 };
+
+/// A stream's sender has this connection from `first_sqn` on.
+pub const Connection = struct { first_sqn: u64, stream: u32, connection: u64 };
 
 /// A stream that the record knows.
 pub const Known = struct {
@@ -48,6 +54,8 @@ pub const Found = struct {
     segments: std.ArrayList(Segment) = .empty,
     /// By id. Every id below its length is known.
     streams: std.ArrayList(Known) = .empty,
+    /// As the files tell them, in their order; the same may come again and again.
+    connections: std.ArrayList(Connection) = .empty,
     /// By file: blocks that hold something of the prefix, and those in front of them.
     used_blocks: []u32 = &.{},
     first_sqn: u64 = 0,
@@ -60,6 +68,7 @@ pub const Found = struct {
     pub fn deinit(self: *Found) void {
         self.segments.deinit(self.gpa);
         self.streams.deinit(self.gpa);
+        self.connections.deinit(self.gpa);
         self.gpa.free(self.used_blocks);
         self.* = undefined;
     }
@@ -138,6 +147,11 @@ const Scan = struct {
                 self.found.damaged_heads += 1;
                 continue;
             }
+            try self.found.connections.append(self.gpa, .{
+                .first_sqn = entry.first_sqn,
+                .stream = entry.id,
+                .connection = entry.connection,
+            });
             while (self.entries.items.len <= entry.id) try self.entries.append(self.gpa, null);
             const known = &self.entries.items[entry.id];
             if (known.*) |old| if (old.first_sqn > entry.first_sqn) continue;
@@ -166,6 +180,7 @@ const Scan = struct {
             .end_sqn = f.next_sqn,
             .end_offset = head_bytes,
             .has_references = false,
+            .epoch = .{ .number = header.epoch_number, .id = header.epoch_id },
         };
         while (segment.end_offset < block_bytes and segment.end_sqn < self.limit_sqn) {
             const bytes = try self.read_record(&segment) orelse break;

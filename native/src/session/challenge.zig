@@ -235,6 +235,11 @@ fn activate(
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
         if (!mutant.on(.mixed_connections)) s.let_go(shared);
+        if (shared.stage) |stage| {
+            const from = stage.renew(s);
+            s.has_position = from != null;
+            s.next = .{ .msg = from orelse 0 };
+        }
         s.announced = .{ .msg = c.announced };
         s.acked = .{ .msg = 0 };
         s.replay = .{};
@@ -261,7 +266,10 @@ fn activate(
     s.phase = .started;
     s.stuck_at = null;
     if (is_new) s.told = 0;
-    if (is_new) if (shared.log.recorder) |r| r.set_stream(entry_of(s));
+    // A tier's record has the connection of what is ordered, not of what comes.
+    if (is_new) if (shared.log.recorder) |r| {
+        if (shared.stage == null or s.id >= r.stream_count) r.set_stream(entry_of(s));
+    };
     const from = s.next.msg;
     settle_position(self, s, start, c, is_new and is_fresh);
     s.confirmed = c.announced;
@@ -319,6 +327,7 @@ fn settle_position(
     if (!s.has_position or mutant.on(.position_forgotten)) {
         s.next = .{ .msg = start };
         s.has_position = true;
+        if (self.shared.stage) |stage| stage.begin(s);
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
         s.lose(&self.shared, c.first);
@@ -341,7 +350,7 @@ pub fn add_stream(self: *Receiver, key: Key, channel: *const Channel) ?*Stream {
 }
 
 /// What the record says of a stream from its next message on.
-fn entry_of(s: *const Stream) StreamEntry {
+pub fn entry_of(s: *const Stream) StreamEntry {
     const topic = s.channel.topic;
     var entry: StreamEntry = .{
         .id = s.id,
@@ -391,9 +400,17 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
     self.dirty = true;
 }
 
+/// A leader tells what it has ordered, everybody else what is committed.
+fn tier_position(self: *const Receiver, s: ?*const Stream, same: bool) ?Position {
+    const stage = self.shared.stage orelse return null;
+    return stage.told_position(s orelse return null, same);
+}
+
 pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) Run {
     const s = self.find(p.key);
-    const has = s != null and s.?.has_position;
+    const same = s != null and s.?.has_position and s.?.connection == p.connection;
+    const told = tier_position(self, s, same);
+    const has = if (self.shared.stage != null) told != null else s != null and s.?.has_position;
     // What is not processed yet may not be given back; a sender without numbers has nothing to give
     // back, and may not begin with one that was taken under its old window. A tier says where its
     // log ends.
@@ -401,8 +418,8 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const unprocessed = is_kept and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
+    else if (told) |position| position
     else if (has) s.?.next else .{ .msg = 0 };
-    const same = has and s.?.connection == p.connection;
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
         frame.SynReply,
@@ -410,7 +427,8 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
         self.head(.syn_reply, p.key, p.connection, sealed, at.msg),
     );
     const h: *frame.Header = @ptrCast(image.ptr);
-    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual;
+    h.connection_flags.flags.mandatory = p.repair.ip == 0 or self.o.is_manual or
+        self.is_tier_member();
     body.* = .{
         .receiver_token = p.token,
         .instance = self.instance,

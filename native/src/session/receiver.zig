@@ -252,6 +252,7 @@ pub const Receiver = struct {
         s.has_position = has_position;
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
+        if (self.shared.stage) |stage| stage.restore(s);
         // Nothing of it counts as processed before the program has said so again.
         s.tail = next_msg;
         return true;
@@ -336,6 +337,7 @@ pub const Receiver = struct {
         if (h.flags().ack_request) {
             s.ack_now = true;
             self.dirty = true;
+            if (self.shared.stage) |stage| _ = stage.mark(s, s.announced.msg);
         }
         self.revive(now_ns, s);
         self.watch(now_ns, s);
@@ -553,6 +555,12 @@ pub const Receiver = struct {
         };
     }
 
+    /// What it acknowledges is acknowledged by the tier.
+    pub fn is_tier_member(self: *const Receiver) bool {
+        const stage = self.shared.stage orelse return false;
+        return !stage.is_observer;
+    }
+
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
         const taken = s.ack_position(&self.shared);
         const at = s.said_position(taken);
@@ -572,7 +580,7 @@ pub const Receiver = struct {
             self.head(.ack, s.key, s.connection, sealed, at.msg),
         );
         const h: *frame.Header = @ptrCast(image.ptr);
-        h.connection_flags.flags.mandatory = s.is_mandatory();
+        h.connection_flags.flags.mandatory = s.is_mandatory() or self.is_tier_member();
         body.* = .{
             .session_token = s.session_token,
             .highest = if (s.tells_taken(h)) taken.msg else s.announced.msg,

@@ -40,6 +40,8 @@ pub fn is_wanted(self: *Receiver) bool {
 pub fn find(self: *Receiver, now_ns: u64) void {
     if (mutant.on(.room_never_made)) return;
     const shared = &self.shared;
+    // In a tier each stream has its own room, and waits for nothing of another.
+    if (shared.stage != null) return go_on(self, now_ns);
     if (shared.favoured) |id| {
         if (!waits(shared, &self.streams[id])) shared.favoured = null;
     }

@@ -20,9 +20,10 @@ const log_file = @import("../order/log.zig");
 const record = @import("../order/record.zig");
 const layout = @import("../window/node.zig");
 const loss = @import("../repair/loss_detector.zig");
+const Stage = @import("../tier/stage.zig").Stage;
 const notices_file = @import("notices.zig");
 
-const Position = frame.Position;
+pub const Position = frame.Position;
 const number = notices_file.number;
 
 pub const Phase = enum(u32) {
@@ -76,6 +77,8 @@ pub const Channel = struct {
 /// What all streams of a context share.
 pub const Shared = struct {
     log: *log_file.Log,
+    /// In a tier what is complete waits here for its place in the order.
+    stage: ?*Stage = null,
     holding: *loss.HoldingPool,
     notices: *notices_file.Notices,
     is_total_order: bool,
@@ -222,7 +225,7 @@ pub const Stream = struct {
         const flags = h.flags();
         if (flags.repair) self.counters.repairs += 1;
         if (flags.ack_request or self.since_ack_datagrams >= @max(1, self.window_datagrams / 4)) {
-            self.ack_now = true;
+            self.ack_now = if (shared.stage) |stage| stage.mark(self, span.end.msg) else true;
         }
         self.announced = Position.max(self.announced, span.end);
         if (mutant.on(.skip_gap) and self.next.less(span.begin) and !flags.repair) {
@@ -351,7 +354,7 @@ pub const Stream = struct {
         while (it.next()) |m| : (msg += 1) {
             if (msg < self.next.msg and !mutant.on(.take_duplicates)) continue;
             if (self.stands_back(shared)) return self.refuse_for_room(shared, m.payload.len);
-            _ = shared.log.append(self.meta(shared, msg, m.head.msg_arg), m.payload) catch {
+            self.put(shared, msg, m.head.msg_arg, m.payload) catch {
                 return self.refuse_for_room(shared, m.payload.len);
             };
             self.counters.messages += 1;
@@ -361,6 +364,17 @@ pub const Stream = struct {
         assert(!it.broken);
         self.moved(shared);
         return true;
+    }
+
+    inline fn put(
+        self: *const Stream,
+        shared: *Shared,
+        msg: u64,
+        msg_arg: u16,
+        payload: []const u8,
+    ) error{NoMemory}!void {
+        if (shared.stage) |stage| return stage.put(self.id, msg, msg_arg, self.tx_arg, payload);
+        _ = try shared.log.append(self.meta(shared, msg, msg_arg), payload);
     }
 
     fn meta(self: *const Stream, shared: *const Shared, msg: u64, msg_arg: u16) record.Meta {
@@ -407,9 +421,8 @@ pub const Stream = struct {
             assert(self.extent == null);
             const length = f.head.message_length;
             if (self.stands_back(shared)) return self.refuse_for_room(shared, length);
-            self.extent = shared.log.reserve(length) orelse
+            self.extent = self.take_room(shared, length) orelse
                 return self.refuse_for_room(shared, length);
-            shared.extent_bytes += reserved_bytes(shared, length);
             self.extent_arg = f.head.msg_arg;
             self.extent_fragment_bytes = f.head.fragment_bytes;
         }
@@ -430,16 +443,33 @@ pub const Stream = struct {
             self.moved(shared);
             return true;
         }
-        _ = shared.log.commit(extent, self.meta(shared, h.number, self.extent_arg)) catch {
-            return self.refuse_for_room(shared, 0);
-        };
-        shared.extent_bytes -= reserved_bytes(shared, extent.payload.len);
+        self.commit(shared, extent, h.number) catch return self.refuse_for_room(shared, 0);
         self.extent = null;
         self.counters.messages += 1;
         self.next = .{ .msg = h.number + 1 };
         self.tail = h.number + 1;
         self.moved(shared);
         return true;
+    }
+
+    fn take_room(self: *const Stream, shared: *Shared, length: u32) ?log_file.Extent {
+        if (shared.stage) |stage| return stage.reserve(self.id, self.next.msg, length);
+        const extent = shared.log.reserve(length) orelse return null;
+        shared.extent_bytes += reserved_bytes(shared, length);
+        return extent;
+    }
+
+    fn commit(
+        self: *const Stream,
+        shared: *Shared,
+        extent: log_file.Extent,
+        msg: u64,
+    ) error{NoMemory}!void {
+        if (shared.stage) |stage| {
+            return stage.commit(self.id, extent, msg, self.extent_arg, self.tx_arg);
+        }
+        _ = try shared.log.commit(extent, self.meta(shared, msg, self.extent_arg));
+        shared.extent_bytes -= reserved_bytes(shared, extent.payload.len);
     }
 
     fn reserved_bytes(shared: *const Shared, length: u64) u64 {
@@ -462,6 +492,10 @@ pub const Stream = struct {
 
     /// What was refused would not be refused now.
     pub fn would_fit(self: *const Stream, shared: *Shared) bool {
+        if (shared.stage) |stage| {
+            if (self.extent != null) return true;
+            return stage.would_fit(self.id, self.next.msg, self.wanted_bytes);
+        }
         if (self.extent != null) {
             // It is complete and lacks only its place in the order.
             const chunk = shared.log.pool.take(1) orelse return false;
@@ -475,8 +509,12 @@ pub const Stream = struct {
 
     pub fn abort_extent(self: *Stream, shared: *Shared) void {
         if (self.extent) |e| {
-            shared.extent_bytes -= reserved_bytes(shared, e.payload.len);
-            shared.log.abort(e);
+            if (shared.stage) |stage| {
+                stage.abort(self.id, e);
+            } else {
+                shared.extent_bytes -= reserved_bytes(shared, e.payload.len);
+                shared.log.abort(e);
+            }
         }
         self.extent = null;
         self.next.frag = 0;
@@ -496,6 +534,8 @@ pub const Stream = struct {
         assert(begin < end);
         self.move_to(shared, end);
         self.announced = Position.max(self.announced, self.next);
+        // What its sender does not have any more the tier has: a follower gets it from the leader.
+        if (shared.stage) |stage| if (!stage.is_leader) return;
         self.counters.lost_messages += end - begin;
         self.ack_now = true;
         if (mutant.on(.loss_silent)) return;
@@ -548,6 +588,7 @@ pub const Stream = struct {
         if (mutant.on(.ack_highest)) return self.announced;
         // The sender's memory is read until a message was processed.
         if (self.slot != null and !self.is_manual) return self.processed_position();
+        if (shared.stage) |stage| return stage.ack_position(self);
         const have = Position.min(self.next, self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
@@ -616,6 +657,8 @@ pub const Stream = struct {
         // The rest of a message that is being assembled needs no more memory, nor does one that is
         // read in place.
         if (self.extent != null or self.slot != null) return false;
+        // A tier acknowledges what is committed, and refuses by itself what it has no room for.
+        if (shared.stage != null) return false;
         const in_flight = @as(u64, self.window_datagrams) * limits.log_bytes_per_datagram;
         const pool = shared.log.pool;
         const reserve = @min((pool.bytes - shared.extent_bytes) / 4, in_flight);

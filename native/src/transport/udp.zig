@@ -235,6 +235,35 @@ pub fn set_ttl(fd: i32, ttl: u8) u16 {
     return set_int(fd, linux.SOL.IP, linux.IP.TTL, @max(ttl, 1));
 }
 
+pub const GroupSending = struct {
+    interface_ip: u32,
+    ttl: u8,
+    loop: bool,
+    /// Asked for.
+    receive_buffer_bytes: u32,
+};
+
+/// Prepares an endpoint to send to groups too. 0 on success, otherwise the kernel's error number.
+pub fn send_to_groups(fd: i32, o: GroupSending) u16 {
+    const errno = first_errno(.{
+        set_option(fd, linux.SOL.IP, linux.IP.MULTICAST_IF, Membership{
+            .group = 0,
+            .interface_ip = o.interface_ip,
+        }),
+        set_int(fd, linux.SOL.IP, linux.IP.MULTICAST_TTL, o.ttl),
+        set_int(fd, linux.SOL.IP, linux.IP.MULTICAST_LOOP, @intFromBool(o.loop)),
+        set_ttl(fd, o.ttl),
+    });
+    if (errno != 0) return errno;
+    _ = set_receive_buffer(fd, @max(o.receive_buffer_bytes, control_buffer_bytes));
+    return 0;
+}
+
+/// Each receive brings one datagram: the kernel joins none.
+pub fn leave_apart(fd: i32) void {
+    _ = set_int(fd, sol_udp, linux.UDP.GRO, 0);
+}
+
 /// Another descriptor of the same socket.
 pub fn duplicate(fd: i32, failure: *Failure) OpenError!i32 {
     const result = linux.fcntl(fd, linux.F.DUPFD_CLOEXEC, 0);
