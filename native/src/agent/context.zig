@@ -703,7 +703,6 @@ pub const Context = struct {
             rx.deinit(gpa);
             if (rx.lanes.len > 0) lanes_file.free(gpa, rx.lanes) else {
                 rx.holding.deinit(gpa);
-                if (rx.log.latency) |l| l.destroy(gpa);
                 rx.log.deinit(gpa);
                 context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
                 gpa.destroy(rx.holding);

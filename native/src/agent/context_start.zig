@@ -17,7 +17,6 @@ const store_file = @import("../window/store.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Bump = @import("../window/pool.zig").Bump;
 const Log = @import("../order/log.zig").Log;
-const Latency = @import("../stats/latency.zig").Latency;
 const loss = @import("../repair/loss_detector.zig");
 const peers = @import("../session/peers.zig");
 const Sender = @import("../session/sender.zig").Sender;
@@ -282,8 +281,7 @@ fn open_channel(
         .buffer = &.{},
         .pending_done = &.{},
     };
-    try c.init_buffers(gpa);
-    c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
+    try c.init_buffers(gpa, o.latencySamples);
     c.sender.settle();
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
@@ -436,9 +434,6 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         log.deinit(gpa);
         gpa.destroy(log);
     };
-    // Lanes have no latency statistics: each would need its own.
-    if (lanes.len == 0) log.latency = try Latency.wanted(gpa, o.latencySamples, log.next());
-    errdefer if (log.latency) |l| l.destroy(gpa);
     const holding = if (lanes.len > 0) lanes[0].holding else try make_holding(self, pools[1]);
     errdefer if (lanes.len == 0) {
         holding.deinit(gpa);
@@ -473,12 +468,12 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .is_manual = o.ackManual and o.tier == null,
         .lanes = lanes,
         .delivered = .init(log.processed_next()),
-        .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
     };
-    try rx.init_buffers(gpa);
+    // Lanes have no latency statistics: each would need its own.
+    try rx.init_buffers(gpa, if (lanes.len > 0) 0 else o.latencySamples);
     rx.receiver.settle();
     rx.receiver.lanes[0].waits_for_disk = o.recordSync == .commit and record != null and
         o.tier == null;

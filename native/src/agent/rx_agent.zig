@@ -102,7 +102,10 @@ pub const RxAgent = struct {
     send_failures: u64 = 0,
     last_errno: u16 = 0,
 
-    pub fn init_buffers(self: *RxAgent, gpa: std.mem.Allocator) !void {
+    /// Before anything was appended to the log.
+    pub fn init_buffers(self: *RxAgent, gpa: std.mem.Allocator, latency_samples: u32) !void {
+        self.first_sqn = self.log.next();
+        self.log.latency = try .wanted(gpa, latency_samples, self.first_sqn);
         self.buffer = try gpa.alignedAlloc(u8, .@"8", udp.receive_bytes_max);
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
         self.delivered_next = try gpa.alloc(u64, limits.streams_max);

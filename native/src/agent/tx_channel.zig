@@ -76,7 +76,8 @@ pub const TxChannel = struct {
     /// Measures from `send` to the acknowledgement of everybody; null: nobody wants to know.
     latency: ?*Latency = null,
 
-    pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator) !void {
+    pub fn init_buffers(self: *TxChannel, gpa: std.mem.Allocator, latency_samples: u32) !void {
+        self.latency = try .wanted(gpa, latency_samples, self.window.written());
         self.image = try gpa.alignedAlloc(u8, .@"8", image_bytes);
         self.buffer = try gpa.alignedAlloc(u8, .@"8", udp.receive_bytes_max);
         self.pending_done = try gpa.alloc(u32, self.outs.len);

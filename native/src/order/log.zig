@@ -136,6 +136,7 @@ pub const Log = struct {
 
     /// The pool's chunks are not given back one by one: the pool goes too.
     pub fn deinit(self: *Log, allocator: std.mem.Allocator) void {
+        if (self.latency) |latency| latency.destroy(allocator);
         allocator.free(self.retired);
         allocator.free(self.next_chunk);
         self.* = undefined;
