@@ -222,6 +222,7 @@ fn solo(job: *const Job, near: *Bus, far_text: []const u8, out: *std.Io.Writer) 
         at[4] = machine.now_ns();
         for (0..pairs) |_| {
             near.send(message[0..job.bytes]);
+            _ = rcm_work(near.handle); // Where the window is asynchronous nothing else sends.
             machine.keep(take(&far, 1));
         }
         at[5] = machine.now_ns();

@@ -8,6 +8,7 @@ const udp = @import("../transport/udp.zig");
 const clock = @import("clock.zig");
 const Address = udp.Address;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
+const frame = @import("../wire/frame.zig");
 const Log = @import("../order/log.zig").Log;
 const loss = @import("../repair/loss_detector.zig");
 const Receiver = @import("../session/receiver.zig").Receiver;
@@ -41,9 +42,11 @@ const ahead_messages = 1024;
 const data_every_ns = 10 * clock.ns_per_ms;
 const receives_when_due = 64;
 pub const image_bytes = 2048;
-/// An empty receive costs a system call: the control socket, where little comes, is looked at this
-/// often while the data sockets are polled.
-const control_every_ns = 5 * clock.ns_per_us;
+/// An empty receive costs a system call: the control socket, where little comes but answers, is
+/// looked at this often while the data sockets are polled, and how often after a question.
+const control_every_ns = 50 * clock.ns_per_us;
+const control_soon_every_ns = 5 * clock.ns_per_us;
+const control_soon_ns = 10 * clock.ns_per_ms;
 const drops_every_ns = 1000 * clock.ns_per_ms;
 
 pub const DataSocket = struct {
@@ -85,8 +88,12 @@ pub const RxAgent = struct {
     is_inline: bool = false,
     /// Place of the first message that this start delivers.
     first_sqn: u64 = 0,
+    /// The last look went through all data sockets in vain, and a step follows at once.
+    has_looked: bool = false,
     data_due_ns: u64 = 0,
     control_due_ns: u64 = 0,
+    /// When something that is answered was said last (SYN_REPLY, NAK).
+    asked_ns: u64 = 0,
     calendar: clock.Calendar = .{},
     /// Calls in a row that found a few messages in memory, and whether the last one found any.
     close: u32 = 0,
@@ -137,14 +144,18 @@ pub const RxAgent = struct {
         const is_data_due = now_ns >= self.data_due_ns;
         if (is_data_due or !self.is_ahead()) self.data_due_ns = now_ns + data_every_ns;
         const most: u32 = if (is_data_due) receives_when_due else receives_per_step;
-        while (i < count and (is_data_due or !self.is_ahead())) : (i += 1) {
+        // A look has just found them empty: each receive more would cost a system call.
+        const is_empty = self.has_looked;
+        self.has_looked = false;
+        while (i < count and !is_empty and (is_data_due or !self.is_ahead())) : (i += 1) {
             const socket = &self.sockets[(self.first_socket + i) % count].socket;
             work += self.receive(now_ns, socket.fd, most);
         }
         // Each step begins at another socket, so that a busy one does not come first for ever.
         self.first_socket = (self.first_socket + 1) % @max(1, count);
         if (now_ns >= self.control_due_ns) {
-            self.control_due_ns = now_ns + control_every_ns;
+            const is_soon = now_ns < self.asked_ns + control_soon_ns;
+            self.control_due_ns = now_ns + if (is_soon) control_soon_every_ns else control_every_ns;
             if (self.control) |c| work += self.receive(now_ns, c.fd, receives_per_step);
         }
         if (self.windows) |*w| work += self.read_windows(now_ns, w);
@@ -192,6 +203,7 @@ pub const RxAgent = struct {
             if (self.receiver.dirty) _ = self.flush(now_ns);
             return true;
         }
+        self.has_looked = true;
         return false;
     }
 
@@ -281,6 +293,7 @@ pub const RxAgent = struct {
                 self.frames.write(self.image[0..run.bytes]);
                 continue;
             }
+            if (frame.is_asking(self.image)) self.asked_ns = now_ns;
             const r = udp.send_to(self.control.?.fd, run.to.?, self.image[0..run.bytes]);
             // An ACK or NAK that the kernel refuses comes again by its timer.
             if (r.lost_datagrams > 0) {

@@ -22,6 +22,12 @@ const challenge = @import("challenge.zig");
 const stream_file = @import("stream.zig");
 const Stream = stream_file.Stream;
 
+const line_bytes = 64;
+/// Lines of a message that are fetched ahead.
+const lines_max = 4;
+/// Messages that follow each other in the arena begin this close to each other.
+const expected_distance_max = 4096;
+
 pub const frames_per_step = 8;
 /// Messages taken in one step, so that other streams have their turn.
 pub const messages_per_step = 256;
@@ -61,10 +67,18 @@ pub const ShmSource = struct {
     is_first: bool = false,
     frames: frame_ring.Reader = undefined,
     buffer: [frame_ring.frame_bytes_max]u8 align(8) = undefined,
+    /// Payload of the last message that was taken, and of the one before.
+    last_offset: u64 = 0,
+    before_offset: u64 = 0,
+    last_length: u32 = 0,
+    /// Lines of the arena where the next message is expected; none: it is anybody's guess.
+    expected: u64 = 0,
+    expected_lines: u32 = 0,
 
     pub fn attach(self: *ShmSource, window: Window) void {
         assert(std.math.isPowerOfTwo(window.capacity) and window.region > 0);
         self.window = window;
+        self.expected_lines = 0;
         self.frames = .init(window.ring);
     }
 
@@ -109,7 +123,31 @@ pub const ShmSource = struct {
     pub inline fn has_message(self: *const ShmSource, r: *Receiver) bool {
         const w = if (self.window) |*x| x else return false;
         const s = self.started(r) orelse return false;
-        return tag_of(w, s.next.msg) == s.next.msg + 1;
+        if (tag_of(w, s.next.msg) == s.next.msg + 1) return true;
+        self.fetch_expected(w);
+        return false;
+    }
+
+    /// Who waits for a message asks for its lines beside its node: they travel together. A line
+    /// that is not written yet is asked for again once its writer has taken it away.
+    inline fn fetch_expected(self: *const ShmSource, w: *const Window) void {
+        for (0..self.expected_lines) |line| {
+            const at = w.arena + self.expected + line * line_bytes;
+            @prefetch(at, .{ .rw = .read, .locality = 3, .cache = .data });
+        }
+    }
+
+    /// Single messages come: the next one is expected as far behind the last one as that lies
+    /// behind the one before, and as long.
+    fn expect(self: *ShmSource, w: *const Window) void {
+        self.expected_lines = 0;
+        const distance = self.last_offset -% self.before_offset;
+        const bytes = base_limits.message_header_bytes + self.last_length;
+        if (distance == 0 or distance > expected_distance_max or bytes > distance) return;
+        const next = self.last_offset + distance - base_limits.message_header_bytes;
+        if (next + distance > w.arena_bytes) return;
+        self.expected = next;
+        self.expected_lines = @min(lines_max, (bytes + line_bytes - 1) / line_bytes);
     }
 
     fn started(self: *const ShmSource, r: *Receiver) ?*Stream {
@@ -164,6 +202,7 @@ pub const ShmSource = struct {
         s.last_heard_ns = now_ns;
         s.announced = frame.Position.max(s.announced, s.next);
         r.shared_of(s).log.publish();
+        if (n == 1) self.expect(w) else self.expected_lines = 0;
         return n;
     }
 
@@ -222,6 +261,9 @@ pub const ShmSource = struct {
         self.chunks_left -|= chunks;
         self.is_first = false;
         self.last_chunk = last_chunk_of(w, &node);
+        self.before_offset = self.last_offset;
+        self.last_offset = offset;
+        self.last_length = node.length;
         s.counters.messages += 1;
         s.counters.bytes += node.length;
         s.next = .{ .msg = no + 1 };
@@ -278,8 +320,6 @@ pub const ShmSource = struct {
 
     /// The message's own lines are on their way while it takes its place in the order.
     inline fn fetch(payload: [*]const u8, length: u32) void {
-        const line_bytes = 64;
-        const lines_max = 4;
         var at: u32 = 0;
         while (at < @min(length, lines_max * line_bytes)) : (at += line_bytes) {
             @prefetch(payload + at, .{ .rw = .read, .locality = 3, .cache = .data });

@@ -391,6 +391,12 @@ pub fn type_of(h: *const Header) ?Type {
     return std.enums.fromInt(Type, h.type);
 }
 
+/// Something that its sender answers to the receiver that said it.
+pub fn is_asking(datagram: []align(8) const u8) bool {
+    const h: *const Header = @ptrCast(datagram.ptr);
+    return h.type == @backingInt(Type.nak) or h.type == @backingInt(Type.syn_reply);
+}
+
 fn body_bytes_min(kind: Type) u32 {
     return switch (kind) {
         .data => message_header_bytes,
