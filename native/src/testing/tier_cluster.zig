@@ -42,6 +42,15 @@ const wall_ms_at_start = 1_700_000_000_000;
 /// Without any progress for so long in virtual time, the tier stands still for good.
 const watchdog_ns = 300 * s;
 const datagram_bytes_max = 8976;
+/// Acknowledgements, promises and answers that are played again in some seeds.
+const captured_max = 64;
+const captured_bytes = 256;
+const Captured = struct {
+    from: u8 = 0,
+    to: u8 = 0,
+    bytes: u32 = 0,
+    image: [captured_bytes]u8 = undefined,
+};
 const names: [members_max][]const u8 = .{ "m0", "m1", "m2", "m3", "m4" };
 
 pub const Node = struct {
@@ -179,6 +188,7 @@ pub const Cluster = struct {
     liveness_events: u64 = 0,
     notes: [notes_max]Note = @splat(.{}),
     note_count: u64 = 0,
+    captured: [captured_max]Captured = @splat(.{}),
     image: [datagram_bytes_max]u8 align(8) = undefined,
 
     pub fn init(gpa: std.mem.Allocator, seed: u64) !*Cluster {
@@ -434,6 +444,32 @@ pub const Cluster = struct {
         self.arbiter.start(self, node);
         for (self.senders[0..x.senders]) |*sender| sender.look(self, node);
         self.wake(node, self.now_ns);
+        self.replay(node, false);
+    }
+
+    /// What was said before, by or to this node, arrives once more: copies that were late.
+    pub fn replay(self: *Cluster, node: *const Node, only_one: bool) void {
+        if (self.scenario.kind != .stale or self.phase != .safety) return;
+        for (&self.captured) |*x| {
+            if (x.bytes == 0 or x.to != node.index and x.from != node.index) continue;
+            if (only_one and self.dice.below(16) > 0) continue;
+            _ = self.net.put(.{
+                .arrives_ns = self.now_ns + self.dice.magnitude(1000, 300 * ms),
+                .order = 0,
+                .slot = 0,
+                .length = x.bytes,
+                .from = self.nodes[x.from].address(),
+                .to_port = 40001,
+                .to = x.to,
+            }, x.image[0..x.bytes]);
+        }
+    }
+
+    fn capture(self: *Cluster, from: u8, to: u8, bytes: []const u8) void {
+        if (bytes.len > captured_bytes or self.dice.below(3) > 0) return;
+        const x = &self.captured[@intCast(self.dice.below(captured_max))];
+        x.* = .{ .from = from, .to = to, .bytes = @intCast(bytes.len) };
+        @memcpy(x.image[0..bytes.len], bytes);
     }
 
     fn options_of(self: *const Cluster, node: *const Node) member_file.Options {
@@ -581,10 +617,16 @@ pub const Cluster = struct {
             if (node.host.dying) continue;
             const bytes = image[0..send.bytes];
             self.count_datagram(node, bytes);
+            const kind = @as(*const frame.Header, @ptrCast(bytes.ptr)).type;
+            const may_capture = self.scenario.kind == .stale and switch (kind) {
+                33, 37, 39, 40 => true,
+                else => false,
+            };
             if (send.to == null and self.net.lost_at_source()) continue;
             for (self.nodes[0..self.node_count]) |*to| {
                 if (to.index == node.index) continue;
                 if (send.to) |address| if (!to.address().eql(address)) continue;
+                if (may_capture and send.to != null) self.capture(node.index, to.index, bytes);
                 self.net.send(.{
                     .now_ns = self.now_ns,
                     .source = node.index,
@@ -857,7 +899,11 @@ pub const Cluster = struct {
 
     fn is_finished(self: *Cluster) bool {
         for (self.senders[0..self.scenario.senders]) |*x| if (!x.is_finished()) return false;
-        const next = self.model.truth.items.len;
+        // What was lost by leave may not be told again: all logs are alike all the same.
+        var next: u64 = self.model.truth.items.len;
+        if (self.model.relaxed) for (self.nodes[0..self.node_count]) |*node| {
+            if (self.in_core(node)) next = @max(next, node.host.next());
+        };
         for (self.nodes[0..self.node_count]) |*node| {
             if (!self.in_core(node)) continue;
             if (!node.alive) return false;

@@ -49,6 +49,7 @@ fn happen(c: *Cluster, mishap: Mishap) void {
     const node = victim(c);
     const back_ns = c.now_ns + lasts_ns(c);
     c.counts.mishaps[@backingInt(mishap)] += 1;
+    if (c.scenario.kind == .stale) c.replay(node, true);
     c.note(node.index, @tagName(mishap), .{ (back_ns - c.now_ns) / ms, 0, 0, 0 });
     switch (mishap) {
         .kill, .crash, .wipe, .clean_stop => lose(c, node, mishap, back_ns),
@@ -214,7 +215,16 @@ fn usurp(c: *Cluster, back_ns: u64) void {
         const other = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
         if (other != node) lose(c, other, if (c.dice.coin()) .wipe else .kill, c.now_ns + 50 * ms);
     }
-    if (c.dice.below(3) == 0) one_way(c, back_ns);
+    // One of the others hears nobody but the old leader, and not of the tree either.
+    const late = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
+    if (late == node or c.dice.below(3) == 0) return;
+    cut_arbiter(c, late, back_ns);
+    for (0..c.scenario.members) |m| {
+        if (m == late.index or m == node.index) continue;
+        c.net.set_cut(late.index, @intCast(m), true);
+        c.net.set_cut(@intCast(m), late.index, true);
+    }
+    c.schedule(.heal, back_ns, 0, @backingInt(Mishap.split), 0);
 }
 
 /// A candidate has just begun to fetch a log: now and then it can't.
@@ -258,7 +268,13 @@ fn double(c: *Cluster, back_ns: u64) void {
 /// A mishap is over.
 pub fn heal(c: *Cluster, mishap: Mishap, what: u64) void {
     switch (mishap) {
-        .split => c.net.links = @splat(@splat(.{})),
+        .split => {
+            c.net.links = @splat(@splat(.{}));
+            // Those who come back have logs of their own; who led meanwhile may be gone just now.
+            if (c.scenario.kind == .figure_eight and c.phase == .safety and c.dice.coin()) {
+                if (leader(c)) |node| lose(c, node, .kill, c.now_ns + 10 * s);
+            }
+        },
         .arbiter_cut => c.arbiter.clients[@intCast(what)].cut = false,
         .arbiter_outage => c.arbiter.is_out = false,
         .sender_cut => c.senders[@intCast(what)].cut = 0,
