@@ -215,6 +215,8 @@ fn usurp(c: *Cluster, back_ns: u64) void {
         const other = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
         if (other != node) lose(c, other, if (c.dice.coin()) .wipe else .kill, c.now_ns + 50 * ms);
     }
+    const later_ns = c.now_ns + c.dice.between(50, 700) * ms;
+    c.schedule(.heal, later_ns, 0, @backingInt(Mishap.usurp), node.index);
     // One of the others hears nobody but the old leader, and not of the tree either.
     const late = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
     if (late == node or c.dice.below(3) == 0) return;
@@ -225,6 +227,24 @@ fn usurp(c: *Cluster, back_ns: u64) void {
         c.net.set_cut(@intCast(m), late.index, true);
     }
     c.schedule(.heal, back_ns, 0, @backingInt(Mishap.split), 0);
+}
+
+/// A new leader is established, and the old one does not know. A member that promised the new one
+/// loses its disk, and hears only the old one when it is back.
+fn forget(c: *Cluster, old: *const Node) void {
+    if (!old.alive or old.core.?.phase != .leading) return;
+    if (c.arbiter.established_leader == old.member) return;
+    const node = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
+    if (node == old or !node.alive or !may_lose(c, node, .wipe)) return;
+    for (0..c.node_count) |n| {
+        if (n == node.index or n == old.index) continue;
+        c.net.set_cut(node.index, @intCast(n), true);
+        c.net.set_cut(@intCast(n), node.index, true);
+    }
+    c.arbiter.clients[node.index].cut = false;
+    c.end(node, .wipe, true);
+    c.start_at(node, c.now_ns + 20 * ms);
+    c.schedule(.heal, c.now_ns + 4 * s, 0, @backingInt(Mishap.split), 0);
 }
 
 /// A candidate has just begun to fetch a log: now and then it can't.
@@ -251,6 +271,22 @@ fn trouble_sender(c: *Cluster, mishap: Mishap, back_ns: u64) void {
     if (!sender.alive) return;
     if (mishap == .sender_wipe) sender.wipe(c);
     sender.stop(c, c.now_ns + c.dice.below(2 * s));
+}
+
+/// The second start of a member has its place in the tree, because the first one's session is over:
+/// the operator has replaced it. An old disk that came back then would be one that lost something
+/// without knowing it: nobody may start it.
+pub fn replaced(c: *Cluster, node: *Node) void {
+    const second = c.scenario.members + c.scenario.observers;
+    if (node.index != second) return;
+    const first = &c.nodes[node.member];
+    if (!may_lose(c, first, .wipe)) {
+        node.is_refused = true;
+        return c.wake(node, c.now_ns);
+    }
+    c.end(first, .wipe, false);
+    first.host.die(.wipe);
+    if (first.starts_ns == std.math.maxInt(u64)) c.start_at(first, c.now_ns + 20 * s);
 }
 
 /// The same member is started on another machine, with nothing on its disk.
@@ -286,6 +322,7 @@ pub fn heal(c: *Cluster, mishap: Mishap, what: u64) void {
             const node = &c.nodes[c.scenario.members + c.scenario.observers];
             c.end(node, .wipe, c.dice.coin());
         },
+        .usurp => if (c.phase == .safety) forget(c, &c.nodes[@intCast(what)]),
         .kill_inside => {
             const node = &c.nodes[@intCast(what)];
             node.host.calls_left = null;
