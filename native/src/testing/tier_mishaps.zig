@@ -190,6 +190,7 @@ fn one_way(c: *Cluster, back_ns: u64) void {
 fn split_leader(c: *Cluster, back_ns: u64) void {
     const node = leader(c) orelse return;
     var side = @as(u64, 1) << @intCast(node.index);
+    if (c.scenario.kind == .figure_eight and c.dice.coin()) return thin_out(c, node, back_ns);
     const friends = c.dice.below(c.scenario.members / 2 + 1);
     for (0..friends) |_| side |= @as(u64, 1) << @intCast(c.dice.below(c.scenario.members));
     split(c, side, back_ns);
@@ -217,6 +218,8 @@ fn usurp(c: *Cluster, back_ns: u64) void {
     }
     const later_ns = c.now_ns + c.dice.between(50, 700) * ms;
     c.schedule(.heal, later_ns, 0, @backingInt(Mishap.usurp), node.index);
+    // It does not hear who comes next either.
+    if (c.dice.coin()) return split(c, @as(u64, 1) << @intCast(node.index), back_ns);
     // One of the others hears nobody but the old leader, and not of the tree either.
     const late = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
     if (late == node or c.dice.below(3) == 0) return;
@@ -241,6 +244,8 @@ fn forget(c: *Cluster, old: *const Node) void {
         c.net.set_cut(node.index, @intCast(n), true);
         c.net.set_cut(@intCast(n), node.index, true);
     }
+    c.net.set_cut(node.index, old.index, false);
+    c.net.set_cut(old.index, node.index, false);
     c.arbiter.clients[node.index].cut = false;
     c.end(node, .wipe, true);
     c.start_at(node, c.now_ns + 20 * ms);
@@ -250,11 +255,39 @@ fn forget(c: *Cluster, old: *const Node) void {
 /// A candidate has just begun to fetch a log: now and then it can't.
 pub fn cut_source(c: *Cluster, node: *const Node) void {
     if (c.phase != .safety or c.scenario.weights[@backingInt(Mishap.usurp)] == 0) return;
-    if (c.dice.below(3) > 0) return;
+    if (c.dice.below(3) == 0) return;
     const source: u8 = @intCast(node.core.?.source);
     c.net.set_cut(node.index, source, true);
     c.net.set_cut(source, node.index, true);
     c.schedule(.heal, c.now_ns + 20 * s, 0, @backingInt(Mishap.split), 0);
+}
+
+/// Two of five fall behind; then the leader is cut off with one that did not, so that of the three
+/// that are left one alone has what was committed last.
+fn thin_out(c: *Cluster, node: *const Node, back_ns: u64) void {
+    const n: u8 = c.scenario.members;
+    const turn: u8 = @intCast(1 + c.dice.below(n - 1));
+    var mates: [4]u8 = undefined;
+    for (0..4) |i| {
+        const step: u8 = @intCast((turn - 1 + i) % (n - 1));
+        mates[i] = (node.index + 1 + step) % n;
+    }
+    for (mates[0..2]) |slow| c.net.set_cut(node.index, slow, true);
+    const side = @as(u64, 1) << @intCast(node.index) | @as(u64, 1) << @intCast(mates[2]);
+    const later_ns = c.now_ns + c.dice.between(100, 900) * ms;
+    c.schedule(.heal, later_ns, 0, @backingInt(Mishap.split_leader), side);
+    c.schedule(.heal, @max(back_ns, later_ns + s), 0, @backingInt(Mishap.split), 0);
+}
+
+fn cut_off(c: *Cluster, side: u64) void {
+    for (0..c.node_count) |a| for (0..c.node_count) |b| {
+        if ((side >> @intCast(a) ^ side >> @intCast(b)) & 1 == 0) continue;
+        c.net.set_cut(@intCast(a), @intCast(b), true);
+    };
+    const node = leader(c) orelse return;
+    if (side >> @intCast(node.index) & 1 == 0) return;
+    const session = c.arbiter.clients[node.index].session;
+    if (c.arbiter.lives(session)) c.arbiter.end_session(c, session);
 }
 
 fn cut_arbiter(c: *Cluster, node: *Node, back_ns: u64) void {
@@ -322,6 +355,7 @@ pub fn heal(c: *Cluster, mishap: Mishap, what: u64) void {
             const node = &c.nodes[c.scenario.members + c.scenario.observers];
             c.end(node, .wipe, c.dice.coin());
         },
+        .split_leader => if (c.phase == .safety) cut_off(c, what),
         .usurp => if (c.phase == .safety) forget(c, &c.nodes[@intCast(what)]),
         .kill_inside => {
             const node = &c.nodes[@intCast(what)];
