@@ -168,6 +168,9 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
     while (result.events < events_max) : (seed += 1) {
         result.seed = seed;
         if (seed >= tier_scenario.first_seed) {
+            // Seeds of a kind in which the bug may show.
+            const kind = tier_scenario.Scenario.init(seed).kind;
+            if (focus(mutant)) |only| if (kind != only) continue;
             if (run_tier(seed, result)) break else continue;
         }
         if (seed >= scenario.first_sending_tier_seed) {
@@ -189,6 +192,15 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
         cluster.deinit();
     }
     linux.exit(0);
+}
+
+fn focus(mutant: Mutant) ?tier_scenario.Kind {
+    return switch (mutant) {
+        .tier_join_without_nonce, .tier_old_start_acks, .tier_old_epoch_acks => .stale,
+        .tier_promise_and_commit, .tier_master_unread => .fenced,
+        .tier_longest_log, .tier_next_best => .figure_eight,
+        else => null,
+    };
 }
 
 /// True when the bug was caught.

@@ -7,6 +7,7 @@ const cluster_file = @import("tier_cluster.zig");
 const scenario_file = @import("tier_scenario.zig");
 const epochs = @import("../tier/epoch.zig");
 const tree = @import("../tier/tree.zig");
+const mishaps = @import("tier_mishaps.zig");
 const Cluster = cluster_file.Cluster;
 const Node = cluster_file.Node;
 
@@ -31,6 +32,7 @@ pub const Client = struct {
     watch_pending: bool = false,
     view_on_the_way: ?tree.View = null,
     view_again: bool = false,
+    missed: bool = false,
     last_view: ?tree.View = null,
     /// What was asked, until it is answered.
     command: ?tree.Command = null,
@@ -55,7 +57,8 @@ pub const Arbiter = struct {
     classer: [members_max]u64 = @splat(0),
     clients: [nodes_max]Client = @splat(.{}),
     is_out: bool = false,
-    forced: u32 = tree.nobody,
+    /// The operator lets whoever wins lead.
+    is_forced: bool = false,
     wipes: u64 = 0,
 
     pub fn deinit(self: *Arbiter, gpa: std.mem.Allocator) void {
@@ -111,7 +114,8 @@ pub const Arbiter = struct {
         self.sessions.items[client.session].heard_ns = c.now_ns;
         client.answered_ns = c.now_ns;
         client.lease_until_ns = sent_local_ns + t / 3 * 2;
-        if (client.state != .connected) {
+        if (client.state != .connected or client.missed) {
+            client.missed = false;
             client.state = .connected;
             self.watch(c, node, c.now_ns + c.scenario.arbiter_delay_ns);
         }
@@ -160,6 +164,7 @@ pub const Arbiter = struct {
             return false;
         }
         self.classer[node.member] = client.session;
+        mishaps.replaced(c, node);
         self.changed(c);
         return true;
     }
@@ -234,7 +239,12 @@ pub const Arbiter = struct {
     pub fn fire(self: *Arbiter, c: *Cluster, node: *Node) void {
         const client = &self.clients[node.index];
         client.watch_pending = false;
-        if (!self.reaches(node) or !client.joined or !self.lives(client.session)) {
+        if (!self.reaches(node)) {
+            // Told again when the link is back.
+            client.missed = true;
+            return;
+        }
+        if (!client.joined or !self.lives(client.session)) {
             return;
         }
         if (client.view_on_the_way != null) {
@@ -263,7 +273,7 @@ pub const Arbiter = struct {
             .running = self.running,
             .established = self.quorum,
             .present = present,
-            .forced = @intFromBool(self.forced == node.member and node.member < members_max),
+            .forced = @intFromBool(self.is_forced and node.member < members_max),
         };
     }
 
@@ -386,6 +396,7 @@ pub const Arbiter = struct {
                 self.established_leader = x.leader;
                 self.quorum = x.quorum;
                 c.counts.establishes += 1;
+                if (is_new) self.is_forced = false;
                 c.counts.leaders += @intFromBool(is_new);
                 c.model.on_establish(&node.host, .{
                     .epoch = x.epoch,

@@ -42,6 +42,15 @@ const wall_ms_at_start = 1_700_000_000_000;
 /// Without any progress for so long in virtual time, the tier stands still for good.
 const watchdog_ns = 300 * s;
 const datagram_bytes_max = 8976;
+/// Acknowledgements, promises and answers that are played again in some seeds.
+const captured_max = 64;
+const captured_bytes = 256;
+const Captured = struct {
+    from: u8 = 0,
+    to: u8 = 0,
+    bytes: u32 = 0,
+    image: [captured_bytes]u8 = undefined,
+};
 const names: [members_max][]const u8 = .{ "m0", "m1", "m2", "m3", "m4" };
 
 pub const Node = struct {
@@ -177,8 +186,10 @@ pub const Cluster = struct {
     progress_ns: u64 = 0,
     liveness_from_ns: u64 = 0,
     liveness_events: u64 = 0,
+    was_forced: bool = false,
     notes: [notes_max]Note = @splat(.{}),
     note_count: u64 = 0,
+    captured: [captured_max]Captured = @splat(.{}),
     image: [datagram_bytes_max]u8 align(8) = undefined,
 
     pub fn init(gpa: std.mem.Allocator, seed: u64) !*Cluster {
@@ -434,6 +445,32 @@ pub const Cluster = struct {
         self.arbiter.start(self, node);
         for (self.senders[0..x.senders]) |*sender| sender.look(self, node);
         self.wake(node, self.now_ns);
+        self.replay(node, false);
+    }
+
+    /// What was said before, by or to this node, arrives once more: copies that were late.
+    pub fn replay(self: *Cluster, node: *const Node, only_one: bool) void {
+        if (self.scenario.kind != .stale or self.phase != .safety) return;
+        for (&self.captured) |*x| {
+            if (x.bytes == 0 or x.to != node.index and x.from != node.index) continue;
+            if (only_one and self.dice.below(16) > 0) continue;
+            _ = self.net.put(.{
+                .arrives_ns = self.now_ns + self.dice.magnitude(1000, 300 * ms),
+                .order = 0,
+                .slot = 0,
+                .length = x.bytes,
+                .from = self.nodes[x.from].address(),
+                .to_port = 40001,
+                .to = x.to,
+            }, x.image[0..x.bytes]);
+        }
+    }
+
+    fn capture(self: *Cluster, from: u8, to: u8, bytes: []const u8) void {
+        if (bytes.len > captured_bytes or self.dice.below(3) > 0) return;
+        const x = &self.captured[@intCast(self.dice.below(captured_max))];
+        x.* = .{ .from = from, .to = to, .bytes = @intCast(bytes.len) };
+        @memcpy(x.image[0..bytes.len], bytes);
     }
 
     fn options_of(self: *const Cluster, node: *const Node) member_file.Options {
@@ -581,10 +618,16 @@ pub const Cluster = struct {
             if (node.host.dying) continue;
             const bytes = image[0..send.bytes];
             self.count_datagram(node, bytes);
+            const kind = @as(*const frame.Header, @ptrCast(bytes.ptr)).type;
+            const may_capture = self.scenario.kind == .stale and switch (kind) {
+                33, 37, 39, 40 => true,
+                else => false,
+            };
             if (send.to == null and self.net.lost_at_source()) continue;
             for (self.nodes[0..self.node_count]) |*to| {
                 if (to.index == node.index) continue;
                 if (send.to) |address| if (!to.address().eql(address)) continue;
+                if (may_capture and send.to != null) self.capture(node.index, to.index, bytes);
                 self.net.send(.{
                     .now_ns = self.now_ns,
                     .source = node.index,
@@ -608,7 +651,8 @@ pub const Cluster = struct {
         }
         node.sent_types[h.type & 63] += 1;
         self.check_said(node, h);
-        node.sent_count += 1;
+        // Bulk goes as fast as the links let it.
+        if (h.type != 42) node.sent_count += 1;
         if (node.sent_count > 50_000) self.model.fail(.storm, "node {d} sent {d} datagrams in " ++
             "a second", .{ node.index, node.sent_count });
     }
@@ -693,6 +737,8 @@ pub const Cluster = struct {
         const role = node.core.?.role();
         const strict = self.scenario.use_committed or node.is_observer() or role == .active or
             role == .single;
+        // A log that was lost by leave may be found again.
+        if (self.model.relaxed) return;
         if (strict and !is_true) {
             return self.model.fail(.agreement, "node {d} ({t}) delivers {d}, which is not " ++
                 "committed ({d} are)", .{ node.index, role, sqn, truth.len });
@@ -758,11 +804,12 @@ pub const Cluster = struct {
                 node.index, range[0], range[1], h.handed_count,
             });
         }
+        if (self.model.relaxed) return;
         if (h.diverged_at) |at| if (range[0] > at) {
             return self.model.fail(.honesty, "node {d} separates from {d} on, delivered " ++
                 "another message at {d}", .{ node.index, range[0], at });
         };
-        if (self.model.relaxed or h.handed_count > self.model.truth.items.len) return;
+        if (h.handed_count > self.model.truth.items.len) return;
         if (h.diverged_at == null) self.model.fail(.agreement, "node {d} separates from {d} on, " ++
             "but all that it delivered ({d}) is committed", .{
             node.index, range[0], h.handed_count,
@@ -831,7 +878,7 @@ pub const Cluster = struct {
         }
         const still_ns = self.now_ns - self.progress_ns;
         if (still_ns < watchdog_ns + 4 * self.scenario.start_timeout_ns) return;
-        if (self.arbiter.forced == tree.nobody and !mishaps.can_go_on(self, self.core_nodes)) {
+        if (!self.was_forced and !mishaps.can_go_on(self, self.core_nodes)) {
             return self.force();
         }
         self.model.fail(.liveness, "no progress for {d} s: committed {d}, running {d}", .{
@@ -845,16 +892,19 @@ pub const Cluster = struct {
         self.counts.stuck += 1;
         self.counts.forced += 1;
         self.model.relaxed = true;
-        for (self.nodes[0..self.scenario.members]) |*node| {
-            if (node.alive and self.in_core(node)) self.arbiter.forced = node.member;
-        }
+        self.was_forced = true;
+        self.arbiter.is_forced = true;
         self.progress_ns = self.now_ns;
         self.arbiter.changed(self);
     }
 
     fn is_finished(self: *Cluster) bool {
         for (self.senders[0..self.scenario.senders]) |*x| if (!x.is_finished()) return false;
-        const next = self.model.truth.items.len;
+        // What was lost by leave may not be told again: all logs are alike all the same.
+        var next: u64 = self.model.truth.items.len;
+        if (self.model.relaxed) for (self.nodes[0..self.node_count]) |*node| {
+            if (self.in_core(node)) next = @max(next, node.host.next());
+        };
         for (self.nodes[0..self.node_count]) |*node| {
             if (!self.in_core(node)) continue;
             if (!node.alive) return false;

@@ -193,6 +193,7 @@ pub const SimHost = struct {
     }
 
     pub fn diverged(self: *SimHost, sqn: u64) void {
+        if (self.model.relaxed) return;
         self.diverged_at = @min(self.diverged_at orelse sqn, sqn);
     }
 
@@ -229,9 +230,10 @@ pub const SimHost = struct {
 
     pub fn begin_era(self: *SimHost, epoch: Epoch) void {
         if (self.dead()) return;
-        const items = self.era_list.items;
-        if (items.len > 0 and epochs.eql(items[items.len - 1].epoch, epoch)) return;
-        if (items.len > 0 and items[items.len - 1].first_sqn == self.next()) {
+        while (self.era_list.items.len > 0) {
+            const last = self.era_list.items[self.era_list.items.len - 1];
+            if (epochs.eql(last.epoch, epoch)) return;
+            if (last.first_sqn < self.next()) break;
             // Nothing was assigned in it.
             _ = self.era_list.pop();
         }

@@ -49,6 +49,7 @@ fn happen(c: *Cluster, mishap: Mishap) void {
     const node = victim(c);
     const back_ns = c.now_ns + lasts_ns(c);
     c.counts.mishaps[@backingInt(mishap)] += 1;
+    if (c.scenario.kind == .stale) c.replay(node, true);
     c.note(node.index, @tagName(mishap), .{ (back_ns - c.now_ns) / ms, 0, 0, 0 });
     switch (mishap) {
         .kill, .crash, .wipe, .clean_stop => lose(c, node, mishap, back_ns),
@@ -189,6 +190,7 @@ fn one_way(c: *Cluster, back_ns: u64) void {
 fn split_leader(c: *Cluster, back_ns: u64) void {
     const node = leader(c) orelse return;
     var side = @as(u64, 1) << @intCast(node.index);
+    if (c.scenario.kind == .figure_eight and c.dice.coin()) return thin_out(c, node, back_ns);
     const friends = c.dice.below(c.scenario.members / 2 + 1);
     for (0..friends) |_| side |= @as(u64, 1) << @intCast(c.dice.below(c.scenario.members));
     split(c, side, back_ns);
@@ -214,17 +216,78 @@ fn usurp(c: *Cluster, back_ns: u64) void {
         const other = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
         if (other != node) lose(c, other, if (c.dice.coin()) .wipe else .kill, c.now_ns + 50 * ms);
     }
-    if (c.dice.below(3) == 0) one_way(c, back_ns);
+    const later_ns = c.now_ns + c.dice.between(50, 700) * ms;
+    c.schedule(.heal, later_ns, 0, @backingInt(Mishap.usurp), node.index);
+    // It does not hear who comes next either.
+    if (c.dice.coin()) return split(c, @as(u64, 1) << @intCast(node.index), back_ns);
+    // One of the others hears nobody but the old leader, and not of the tree either.
+    const late = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
+    if (late == node or c.dice.below(3) == 0) return;
+    cut_arbiter(c, late, back_ns);
+    for (0..c.scenario.members) |m| {
+        if (m == late.index or m == node.index) continue;
+        c.net.set_cut(late.index, @intCast(m), true);
+        c.net.set_cut(@intCast(m), late.index, true);
+    }
+    c.schedule(.heal, back_ns, 0, @backingInt(Mishap.split), 0);
+}
+
+/// A new leader is established, and the old one does not know. A member that promised the new one
+/// loses its disk, and hears only the old one when it is back.
+fn forget(c: *Cluster, old: *const Node) void {
+    if (!old.alive or old.core.?.phase != .leading) return;
+    if (c.arbiter.established_leader == old.member) return;
+    const node = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
+    if (node == old or !node.alive or !may_lose(c, node, .wipe)) return;
+    for (0..c.node_count) |n| {
+        if (n == node.index or n == old.index) continue;
+        c.net.set_cut(node.index, @intCast(n), true);
+        c.net.set_cut(@intCast(n), node.index, true);
+    }
+    c.net.set_cut(node.index, old.index, false);
+    c.net.set_cut(old.index, node.index, false);
+    c.arbiter.clients[node.index].cut = false;
+    c.end(node, .wipe, true);
+    c.start_at(node, c.now_ns + 20 * ms);
+    c.schedule(.heal, c.now_ns + 4 * s, 0, @backingInt(Mishap.split), 0);
 }
 
 /// A candidate has just begun to fetch a log: now and then it can't.
 pub fn cut_source(c: *Cluster, node: *const Node) void {
     if (c.phase != .safety or c.scenario.weights[@backingInt(Mishap.usurp)] == 0) return;
-    if (c.dice.below(3) > 0) return;
+    if (c.dice.below(3) == 0) return;
     const source: u8 = @intCast(node.core.?.source);
     c.net.set_cut(node.index, source, true);
     c.net.set_cut(source, node.index, true);
     c.schedule(.heal, c.now_ns + 20 * s, 0, @backingInt(Mishap.split), 0);
+}
+
+/// Two of five fall behind; then the leader is cut off with one that did not, so that of the three
+/// that are left one alone has what was committed last.
+fn thin_out(c: *Cluster, node: *const Node, back_ns: u64) void {
+    const n: u8 = c.scenario.members;
+    const turn: u8 = @intCast(1 + c.dice.below(n - 1));
+    var mates: [4]u8 = undefined;
+    for (0..4) |i| {
+        const step: u8 = @intCast((turn - 1 + i) % (n - 1));
+        mates[i] = (node.index + 1 + step) % n;
+    }
+    for (mates[0..2]) |slow| c.net.set_cut(node.index, slow, true);
+    const side = @as(u64, 1) << @intCast(node.index) | @as(u64, 1) << @intCast(mates[2]);
+    const later_ns = c.now_ns + c.dice.between(100, 900) * ms;
+    c.schedule(.heal, later_ns, 0, @backingInt(Mishap.split_leader), side);
+    c.schedule(.heal, @max(back_ns, later_ns + s), 0, @backingInt(Mishap.split), 0);
+}
+
+fn cut_off(c: *Cluster, side: u64) void {
+    for (0..c.node_count) |a| for (0..c.node_count) |b| {
+        if ((side >> @intCast(a) ^ side >> @intCast(b)) & 1 == 0) continue;
+        c.net.set_cut(@intCast(a), @intCast(b), true);
+    };
+    const node = leader(c) orelse return;
+    if (side >> @intCast(node.index) & 1 == 0) return;
+    const session = c.arbiter.clients[node.index].session;
+    if (c.arbiter.lives(session)) c.arbiter.end_session(c, session);
 }
 
 fn cut_arbiter(c: *Cluster, node: *Node, back_ns: u64) void {
@@ -243,6 +306,22 @@ fn trouble_sender(c: *Cluster, mishap: Mishap, back_ns: u64) void {
     sender.stop(c, c.now_ns + c.dice.below(2 * s));
 }
 
+/// The second start of a member has its place in the tree, because the first one's session is over:
+/// the operator has replaced it. An old disk that came back then would be one that lost something
+/// without knowing it: nobody may start it.
+pub fn replaced(c: *Cluster, node: *Node) void {
+    const second = c.scenario.members + c.scenario.observers;
+    if (node.index != second) return;
+    const first = &c.nodes[node.member];
+    if (!may_lose(c, first, .wipe)) {
+        node.is_refused = true;
+        return c.wake(node, c.now_ns);
+    }
+    c.end(first, .wipe, false);
+    first.host.die(.wipe);
+    if (first.starts_ns == std.math.maxInt(u64)) c.start_at(first, c.now_ns + 20 * s);
+}
+
 /// The same member is started on another machine, with nothing on its disk.
 fn double(c: *Cluster, back_ns: u64) void {
     const node = &c.nodes[c.scenario.members + c.scenario.observers];
@@ -258,7 +337,13 @@ fn double(c: *Cluster, back_ns: u64) void {
 /// A mishap is over.
 pub fn heal(c: *Cluster, mishap: Mishap, what: u64) void {
     switch (mishap) {
-        .split => c.net.links = @splat(@splat(.{})),
+        .split => {
+            c.net.links = @splat(@splat(.{}));
+            // Those who come back have logs of their own; who led meanwhile may be gone just now.
+            if (c.scenario.kind == .figure_eight and c.phase == .safety and c.dice.coin()) {
+                if (leader(c)) |node| lose(c, node, .kill, c.now_ns + 10 * s);
+            }
+        },
         .arbiter_cut => c.arbiter.clients[@intCast(what)].cut = false,
         .arbiter_outage => c.arbiter.is_out = false,
         .sender_cut => c.senders[@intCast(what)].cut = 0,
@@ -270,6 +355,8 @@ pub fn heal(c: *Cluster, mishap: Mishap, what: u64) void {
             const node = &c.nodes[c.scenario.members + c.scenario.observers];
             c.end(node, .wipe, c.dice.coin());
         },
+        .split_leader => if (c.phase == .safety) cut_off(c, what),
+        .usurp => if (c.phase == .safety) forget(c, &c.nodes[@intCast(what)]),
         .kill_inside => {
             const node = &c.nodes[@intCast(what)];
             node.host.calls_left = null;

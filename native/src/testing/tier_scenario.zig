@@ -259,6 +259,8 @@ pub const Scenario = struct {
                 x.set(.wipe, 6);
                 x.set(.kill, 6);
                 x.members = dice.one_of(u8, &.{ 3, 5 });
+                x.set(.early_expiry, 3);
+                x.mishap_every_ns = dice.between(200, 2000) * ms;
                 x.record = dice.one_of(Record, &.{ .none, .interval });
             },
             .fenced => {

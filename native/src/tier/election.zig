@@ -308,7 +308,7 @@ pub fn fetch(m: anytype, now_ns: u64) void {
         return take_over(m, now_ns);
     }
     if (m.join.is_complete) m.puller.want(m, now_ns, p.id);
-    const heard_ns = @max(m.since_ns, m.puller.moved_ns);
+    const heard_ns = @max(m.since_ns, m.puller.came_ns);
     if (now_ns - @min(now_ns, heard_ns) < m.o.ack_timeout_ns) return;
     drop_source(m, now_ns);
 }

@@ -47,6 +47,8 @@ pub const Pulling = struct {
     offset: u32 = 0,
     due_ns: u64 = std.math.maxInt(u64),
     moved_ns: u64 = 0,
+    /// Something came last: whoever is silent is given up.
+    came_ns: u64 = 0,
     /// After so long without an answer it is asked again; doubled each time, because the way there
     /// and back may take longer.
     gap_ns: u64 = limits.pull_retry_ns,
@@ -338,6 +340,7 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (!pull.is_on or p.id != pull.from) return;
     if (!epochs.eql(b.said.epoch, e)) return;
     const before = m.host.next();
+    pull.came_ns = now_ns;
     var sqn = h.number;
     var it: wire.PieceIterator = .init(h);
     while (it.next()) |item| {

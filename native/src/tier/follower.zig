@@ -256,6 +256,9 @@ pub fn tick(m: anytype, now_ns: u64) void {
         // The throne is empty.
         m.phase = .idle;
         m.join = .{};
+        // Who led is greeted anew if it leads again.
+        m.leader_id = 0;
+        m.leader_epoch = .{};
         m.puller.end();
         m.nak.end();
         m.ask.end();

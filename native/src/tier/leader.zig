@@ -133,7 +133,11 @@ pub fn on_ack(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (!is_of_epoch or m.place_of(p.id) == null) return;
     // Of an earlier start than the one that joined: what it held may be gone.
     const is_of_start = p.answered_nonce == h.connection() or mutant.on(.tier_old_start_acks);
-    if (p.answered_nonce == 0 or !is_of_start) return;
+    if (p.answered_nonce == 0 or !is_of_start) {
+        // It was answered in this epoch, or it would not acknowledge; what made us forget that was
+        // an earlier start's question that came late. The next one counts.
+        return greet(p, now_ns, h.connection());
+    }
     if (h.number > m.host.next()) return;
     p.joined_nonce = p.answered_nonce;
     p.acked_ns = now_ns;
@@ -156,6 +160,15 @@ pub fn on_nak(m: anytype, p: *Peer, h: *const frame.Header) void {
     p.nak_end = @min(b.end, m.sent);
     p.due.entries = p.nak_from < p.nak_end;
     m.has_dues = true;
+}
+
+/// Another start of a member speaks: nothing that was acknowledged before counts.
+pub fn greet(p: *Peer, now_ns: u64, nonce: u64) void {
+    p.answered_nonce = nonce;
+    p.joined_nonce = nonce;
+    p.is_intact = false;
+    p.acked = 0;
+    p.acked_ns = now_ns;
 }
 
 fn look_at_followers(m: anytype, now_ns: u64) void {
@@ -202,7 +215,8 @@ fn in_sync(m: anytype) Set {
     var set: Set = 0;
     for (m.peers[0..m.o.members.len], 0..) |*p, i| {
         const bit = tree.set_of(@intCast(i));
-        if (bit & m.others() == 0 or !counts(p) or p.acked < point(m)) continue;
+        const is_known = counts(p) or mutant.on(.tier_grow_after_committed);
+        if (bit & m.others() == 0 or !is_known or p.acked < point(m)) continue;
         set |= bit;
     }
     return set;
