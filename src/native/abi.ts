@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x0e9aea7f;
+export const ABI_HASH = 0xfe90ad32;
 
 /** Bounds and versions. */
 export const constants = {
@@ -150,6 +150,7 @@ export const TxPhase = {
   STARTED: 2,
   DRAINING: 3,
   CLOSED: 4,
+  FOLLOWER: 5,
 } as const;
 export type TxPhase = (typeof TxPhase)[keyof typeof TxPhase];
 
@@ -334,7 +335,7 @@ export const StatsHeader = {
     role: { offset: 16, type: "u32" },
     lastErrno: { offset: 20, type: "u32" },
     lastErrorKey: { offset: 24, type: "u32" },
-    pad: { offset: 28, type: "u32" },
+    hasTier: { offset: 28, type: "u32" },
     lastErrorMs: { offset: 32, type: "u64" },
     nowMs: { offset: 40, type: "u64" },
     datagramsSent: { offset: 48, type: "u64" },
@@ -474,6 +475,20 @@ export const DeliverStats = {
   },
 } as const;
 
+export const TierSendStats = {
+  bytes: 48,
+  fields: {
+    ackCount: { offset: 0, type: "u32" },
+    toSendFragNo: { offset: 4, type: "u32" },
+    waitAckFragNo: { offset: 8, type: "u32" },
+    need: { offset: 12, type: "u32" },
+    toSendMsgSqn: { offset: 16, type: "u64" },
+    flowControlCount: { offset: 24, type: "u64" },
+    waitAckMsgSqn: { offset: 32, type: "u64" },
+    lastSendMs: { offset: 40, type: "u64" },
+  },
+} as const;
+
 export const ArbiterRequest = {
   bytes: 32,
   fields: {
@@ -509,6 +524,21 @@ export const ArbiterLease = {
     timeoutMs: { offset: 8, type: "f64" },
     holding: { offset: 16, type: "u32" },
     beats: { offset: 20, type: "u32" },
+  },
+} as const;
+
+export const LatencyStats = {
+  bytes: 72,
+  fields: {
+    capacity: { offset: 0, type: "u64" },
+    kept: { offset: 8, type: "u64" },
+    total: { offset: 16, type: "u64" },
+    minNs: { offset: 24, type: "u64" },
+    p50Ns: { offset: 32, type: "u64" },
+    p90Ns: { offset: 40, type: "u64" },
+    p99Ns: { offset: 48, type: "u64" },
+    p999Ns: { offset: 56, type: "u64" },
+    maxNs: { offset: 64, type: "u64" },
   },
 } as const;
 
