@@ -8,7 +8,7 @@
 
 export { deleteRcmFactory, getRcmVersion, newRcmFactory } from "./src/factory.ts";
 export { openSender } from "./src/sender.ts";
-export { openLane } from "./src/unsupported.ts";
+export { openLane } from "./src/lane.ts";
 export { RcmError, type RcmErrorCode } from "./src/errors.ts";
 export { RcmEventType, RcmLogLevel, RcmReliability, RcmRole, RcmStatus } from "./src/enums.ts";
 export type {

@@ -89,5 +89,6 @@ export function nativeText(
     record,
     isManual: false,
     countersText: "{}",
+    stateDirectory: workDir,
   });
 }

@@ -116,7 +116,12 @@ export interface RcmContext extends AsyncDisposable {
    * @throws RcmError `ARGUMENT` unless a decimal number, `UNSUPPORTED`: there is no record yet
    */
   setInitParam(key: "replay_start_point", value: string): void;
-  /** @throws RcmError `UNSUPPORTED`: there are no lanes yet (guide 7.2.7) */
+  /**
+   * What a Worker opens a lane with (`openLane`, guide 7.2.7); once the context is started.
+   * @param threadNo the lane's number: the place of its topic in `RxTopics`, from 0
+   * @throws RcmError `ARGUMENT` (no such lane, `IsTotalOrder: 1`), `STATE` (not started, or without
+   * a receiver)
+   */
   laneToken(threadNo: number): RcmLaneToken;
 }
 

@@ -3,10 +3,10 @@
 import { resolve } from "node:path";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
-import { inspect } from "node:util";
 import type { TrafficGate } from "./allocator.ts";
 import type {
   RcmContext,
+  RcmLaneToken,
   RcmReceiver,
   RcmReceiverCallback,
   RcmTransmitter,
@@ -20,14 +20,17 @@ import {
   readInjection,
   type WantedTx,
 } from "./context_checks.ts";
-import { createDelivery, type Delivery } from "./delivery.ts";
+import { createDelivery, type Delivery, describeOutcome } from "./delivery.ts";
 import { RcmReliability, RcmRole, RcmStatus } from "./enums.ts";
 import { RcmError } from "./errors.ts";
 import { makeFolder } from "./folders.ts";
+import { newLaneToken } from "./lane.ts";
+import { createLanes, type Lanes } from "./lanes.ts";
 import { createStreamNames } from "./message.ts";
 import { ContextState, Notice, Region as RegionKind } from "./native/abi.ts";
 import { nativeError, type NativeLibrary } from "./native/library.ts";
 import { openRegion, type Region } from "./native/memory.ts";
+import type { NativeCalls } from "./native/symbols.ts";
 import { acquireWaker, type WakerLease } from "./native/waker.ts";
 import { type ContextPlan, type Deliver, type RecordStart, startText } from "./plan.ts";
 import { createInlineDriver, createPump, type Pump } from "./pump.ts";
@@ -38,6 +41,7 @@ import { errorText, type LogSink } from "./observe/logger.ts";
 import { type CountersPlace, countersText } from "./observe/counters_text.ts";
 import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
 import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
+import { joinTier, type Membership } from "./tier/tier.ts";
 import { unsupported } from "./unsupported.ts";
 import { createWaitList } from "./wait.ts";
 
@@ -53,6 +57,8 @@ const POLL_BUSY_NOTICES = 256;
 const HOT_MS = { spin: 2, yield: 0.05, adaptive: 0.1, block: 0 } as const;
 /** `stop()` closes after the longest AckTimeoutMilli and this, whatever the native side says. */
 const STOP_GRACE_MS = 3000;
+/** How often a start in a tier looks whether it has waited long enough. */
+const START_LOOK_MS = 20;
 /** Looks at a draining context by `setImmediate`, before it is looked at each millisecond. */
 const STOP_QUICK_LOOKS = 50;
 
@@ -107,8 +113,10 @@ export function createContext(options: ContextOptions): FactoryContext {
   let receiverUser: unknown;
   let receiver: ContextReceiver | null = null;
   let delivery: Delivery | null = null;
+  let lanes: Lanes | null = null;
   let pump: Pump | null = null;
   let opened: Opened | null = null;
+  let membership: Membership | null = null;
   let starting: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   let lastSnapshot: Uint8Array<ArrayBuffer> | null = null;
@@ -253,6 +261,7 @@ export function createContext(options: ContextOptions): FactoryContext {
           record: recordStart(),
           isManual,
           countersText: countersText(plan, options),
+          stateDirectory: stateDirectory(),
         }),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
@@ -275,6 +284,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       throw new RcmError("TIMEOUT", `start of context ${name}: ${wait.timeoutMs} ms have passed`);
     }
     refuseWhenStopped();
+    if (plan.tier !== null) await join(handle, wait);
     if (receiver !== null) {
       delivery = newDelivery(handle);
       receiver.onStarted(delivery);
@@ -282,9 +292,39 @@ export function createContext(options: ContextOptions): FactoryContext {
     gate.status = RcmStatus.OK;
     state = "started";
     tell(LogKey.CONTEXT_STARTED, {});
-    changeRole(RcmRole.SINGLE);
+    if (plan.tier === null) changeRole(RcmRole.SINGLE);
     pump?.resume();
     if (inline && waits.size() > 0) driver.start();
+  }
+
+  /** A tier's member has started when it leads, or follows closely enough. */
+  async function join(handle: number, wait: WaitOptions): Promise<void> {
+    membership = await joinTier({
+      library,
+      context: handle,
+      name,
+      tier: plan.tier!,
+      arbitration: options.arbitration!,
+      onFault: (reason) => tell(LogKey.ARBITER_FAULT, { reason }),
+    });
+    refuseWhenStopped();
+    let failure: RcmError | null = null;
+    const decided = () => {
+      if (stopping !== null || membership === null) return true;
+      membership.pump();
+      failure = membership.isStarted() ? null : membership.failure();
+      return failure !== null || membership.isStarted();
+    };
+    const look = setInterval(() => waits.check(), START_LOOK_MS);
+    try {
+      if (!await waits.wait(decided, wait) && stopping === null) {
+        throw new RcmError("TIMEOUT", `start of context ${name}: ${wait.timeoutMs} ms have passed`);
+      }
+    } finally {
+      clearInterval(look);
+    }
+    refuseWhenStopped();
+    if (failure !== null) throw failure;
   }
 
   function refuseWhenStopped(): void {
@@ -297,6 +337,8 @@ export function createContext(options: ContextOptions): FactoryContext {
   async function release(): Promise<void> {
     gate.status = stopping === null ? RcmStatus.NOT_STARTED : RcmStatus.STOPPED;
     endLoop();
+    await membership?.leave();
+    membership = null;
     const was = opened;
     opened = null;
     gate.context = -1;
@@ -330,8 +372,12 @@ export function createContext(options: ContextOptions): FactoryContext {
       delivery?.settle();
       delivery?.end();
       pump?.end();
+      // Others can take over at once; what this member still sends is acknowledged meanwhile.
+      const left = membership?.leave();
       calls.rcm_context_drain(handle);
       await drained(handle);
+      await left;
+      membership = null;
       delivery?.settle();
       readNotices();
       lastSnapshot = readSnapshot();
@@ -356,7 +402,8 @@ export function createContext(options: ContextOptions): FactoryContext {
     const deadline = performance.now() + Math.max(0, ...timeouts) + STOP_GRACE_MS;
     for (let looks = 0; performance.now() < deadline; looks += 1) {
       if (inline) calls.rcm_work(handle);
-      if ((calls.rcm_context_state(handle) & ContextState.DRAINED) !== 0) return;
+      const bits = calls.rcm_context_state(handle) & (ContextState.DRAINED | ContextState.VISITED);
+      if (bits === ContextState.DRAINED) return;
       await new Promise<void>((resolve) => {
         if (looks < STOP_QUICK_LOOKS) setImmediate(resolve);
         else setTimeout(resolve, 1);
@@ -374,9 +421,9 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   // Running
 
-  function region(handle: number, which: number): Region {
+  function region(handle: number, which: number, call = calls.rcm_region): Region {
     const place = new Float64Array(2);
-    const result = calls.rcm_region(handle, which, place);
+    const result = call(handle, which, place);
     if (result < 0) throw nativeError(library, result, `memory ${which} of context ${name}`);
     return openRegion(library.map, place[0]!, place[1]!);
   }
@@ -400,8 +447,25 @@ export function createContext(options: ContextOptions): FactoryContext {
   }
 
   function newDelivery(handle: number): Delivery {
+    if (plan.context.isTotalOrder) return deliveryOf(handle, calls, region);
+    // `calls` of lanes take their handles.
+    const laneCalls = { rcm_drain: calls.rcm_lane_drain, rcm_ack: calls.rcm_ack };
+    const laneRegion = (lane: number, which: number) => region(lane, which, calls.rcm_lane_region);
+    lanes = createLanes(calls, handle, (lane) => deliveryOf(lane, laneCalls, laneRegion), {
+      onRefused: (outcome) => tell(LogKey.HANDLER_REFUSED, { outcome }),
+      onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
+    });
+    return lanes.delivery;
+  }
+
+  /** @param handle the context's, or a lane's with the calls of lanes */
+  function deliveryOf(
+    handle: number,
+    drain: Pick<NativeCalls, "rcm_drain" | "rcm_ack">,
+    region: (handle: number, which: number) => Region,
+  ): Delivery {
     return createDelivery({
-      calls,
+      calls: drain,
       context: handle,
       descriptors: region(handle, RegionKind.DESCRIPTORS),
       log: region(handle, RegionKind.RECEIVE_LOG),
@@ -409,11 +473,11 @@ export function createContext(options: ContextOptions): FactoryContext {
       callback: mode === "iterate" ? null : callback,
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",
-      tellsAtOnce: !inline,
+      tellsAtOnce: !inline || !plan.context.isTotalOrder,
       isManual,
-      streamNames: createStreamNames(calls, handle, plan),
+      streamNames: createStreamNames(calls, opened?.handle ?? -1, plan),
       onRefused: (outcome, thrown) =>
-        tell(LogKey.HANDLER_REFUSED, { outcome: describe(outcome, thrown) }),
+        tell(LogKey.HANDLER_REFUSED, { outcome: describeOutcome(outcome, thrown) }),
       onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
       onResume: () => pump?.resume(),
     });
@@ -435,20 +499,35 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   function recordStart(): RecordStart | null {
     if (!plan.isRecord || receiver === null) return null;
+    if (!plan.context.isTotalOrder) {
+      tell(LogKey.LANES_NOT_RECORDED, {});
+      return null;
+    }
     const directory = resolve(options.workDir, plan.record.directory);
     makeFolder(directory, `RecordDir of context ${name}`);
     return { directory, replayFrom };
   }
 
+  /** Where a tier's member keeps its promises, recording or not. */
+  function stateDirectory(): string {
+    if (plan.tier === null) return "";
+    const directory = resolve(options.workDir, plan.record.directory);
+    makeFolder(directory, `RecordDir of context ${name}`);
+    return directory;
+  }
+
   function readNotices(): void {
     if (inCallback || opened === null) return;
+    if (lanes !== null) callingBack(lanes.readFaults);
     for (;;) {
       const count = calls.rcm_notices(opened.handle, notices.buffer, notices.max);
-      if (count <= 0) return;
+      if (count <= 0) break;
       callingBack(() => notices.handle(count, noticeTarget));
       // A callback may have stopped the context; what is left is read before it closes.
-      if (count < notices.max || opened === null) return;
+      if (opened === null) return;
+      if (count < notices.max) break;
     }
+    membership?.pump();
   }
 
   /** Runs what calls the program, so that a `poll()` in there answers 0. */
@@ -496,6 +575,28 @@ export function createContext(options: ContextOptions): FactoryContext {
     }
   }
 
+  function laneToken(threadNo: number): RcmLaneToken {
+    const where = `laneToken of context ${name}`;
+    if (plan.context.isTotalOrder) {
+      throw new RcmError("ARGUMENT", `${where}: IsTotalOrder is 1, so there are no lanes`);
+    }
+    if (state !== "started" || opened === null) {
+      throw new RcmError(
+        "STATE",
+        `${where}: it is not started; a token is good from start to stop`,
+      );
+    }
+    const count = calls.rcm_lanes(opened.handle);
+    if (count === 0) throw new RcmError("STATE", `${where}: it has no receiver`);
+    if (!Number.isInteger(threadNo) || threadNo < 0 || threadNo >= count) {
+      throw new RcmError(
+        "ARGUMENT",
+        `${where}: its lanes are 0..${count - 1}, one a topic, not ${String(threadNo)}`,
+      );
+    }
+    return newLaneToken(calls, opened.handle, threadNo);
+  }
+
   function readSnapshot(): Uint8Array<ArrayBuffer> | null {
     if (opened === null) return lastSnapshot;
     delivery?.settle();
@@ -513,29 +614,27 @@ export function createContext(options: ContextOptions): FactoryContext {
     createReceiver: (cb, user, wanted = {}) => newReceiver(cb, user, wanted),
     createTierSync() {
       requireCreated("createTierSync");
-      return unsupported(`createTierSync of context ${name} (tiers)`);
+      return unsupported(`createTierSync of context ${name} (SyncMode 1 and 2)`);
     },
     start: (wait = {}) => start(wait),
     stop,
     poll: (limit = POLL_LIMIT) => poll(limit),
     getRole: () => role,
     getReliability: () =>
-      plan.context.isTotalOrder ? RcmReliability.ORDERED : RcmReliability.NOT_ORDERED,
+      plan.tier !== null
+        ? RcmReliability.TIER
+        : plan.context.isTotalOrder
+        ? RcmReliability.ORDERED
+        : RcmReliability.NOT_ORDERED,
     getTierName: () => options.tierName,
     setInitParam(key, value) {
       requireCreated("setInitParam");
       replayFrom = checkInitParam(key, value);
     },
-    laneToken: () => unsupported(`laneToken of context ${name} (lanes in Workers)`),
+    laneToken,
     snapshot: readSnapshot,
-    refusals: () => delivery?.refusals() ?? 0,
+    refusals: () => (delivery?.refusals() ?? 0) + (lanes?.refusalsElsewhere() ?? 0),
     transmitterTopics: () => chosen.map((tx) => tx.plan.topic),
     [Symbol.asyncDispose]: stop,
   };
-}
-
-/** @returns what a handler gave or threw, for a log line */
-function describe(outcome: unknown, thrown: boolean): string {
-  if (thrown) return errorText(outcome);
-  return `returned ${inspect(outcome, { depth: 1, breakLength: Infinity })}`;
 }

@@ -8,12 +8,14 @@
  */
 
 import { performance } from "node:perf_hooks";
+import { inspect } from "node:util";
 import type { RcmMessage, RcmReceiverCallback } from "./api.ts";
 import { createMessageCursor, plainMessage, type StreamNames } from "./message.ts";
 import { descriptor } from "./native/layout.ts";
 import type { Region } from "./native/memory.ts";
 import type { NativeCalls } from "./native/symbols.ts";
 import { createViews } from "./native/views.ts";
+import { errorText } from "./observe/logger.ts";
 
 /** Messages that one native call hands over; more gained nothing (measured). */
 const BATCH = 256;
@@ -70,6 +72,8 @@ export interface Delivery {
   release(): void;
   /** Tells the native side at once what has been processed. */
   settle(): void;
+  /** The same, and forgets the rest of what was handed out: somebody else may take it. */
+  drop(): void;
   /**
    * Everything up to `sqn` was processed, once its handlers have accepted it.
    * @returns false for what was not handed over yet
@@ -77,10 +81,10 @@ export interface Delivery {
   sendAck(sqn: number): boolean;
   /** True while a promise or a pause holds delivery. */
   held(): boolean;
+  /** True while a promise does. */
+  working(): boolean;
   /** True while the handler is being called. */
   entered(): boolean;
-  /** The sequence number handed over last, -1 before the first. */
-  lastSqn(): number;
   /** Refusals so far. */
   refusals(): number;
   /** No handler is called any more, whatever is still under way. */
@@ -112,6 +116,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   let ended = false;
   let clockStep = 1;
   let sqnLast = -1;
+  let sqnHigh = -1; // where streams have numbers of their own, they repeat
 
   // Manual acknowledgement: sequence numbers that follow what was accepted, what was acknowledged,
   // and what the native side knows of both.
@@ -217,6 +222,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const view = payload(word);
     cursor.point(words[word + descriptor.header]!, words[word + descriptor.stream]!, args);
     sqnLast = sqn;
+    if (sqn > sqnHigh) sqnHigh = sqn;
     let outcome: unknown;
     inHandler = true;
     try {
@@ -270,6 +276,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       const word = at * descriptor.words;
       const args = words[word + descriptor.args]!;
       sqnLast = floats[at * descriptor.floats + descriptor.sqn]!;
+      if (sqnLast > sqnHigh) sqnHigh = sqnLast;
       cursor.point(words[word + descriptor.header]!, words[word + descriptor.stream]!, args);
       const data = payload(word).slice();
       const message = plainMessage(data, sqnLast, args >>> 16, cursor);
@@ -297,16 +304,21 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       // The rest of the batch is handed out again: the native side counts from what is processed.
       count = Math.max(0, drain(context, told, rest));
     },
+    drop() {
+      if (at > 0) drain(context, at, 0);
+      at = 0;
+      count = 0;
+    },
     sendAck(sqn) {
-      if (!(Number.isInteger(sqn) && sqn >= 0 && sqn <= sqnLast)) return false;
+      if (!(Number.isInteger(sqn) && sqn >= 0 && sqn <= sqnHigh)) return false;
       if (sqn + 1 > ackNext) ackNext = sqn + 1;
       // Within a handler it waits for what the handler answers.
       if (isManual && !inHandler) tellAck();
       return true;
     },
     held: () => promised || paused(),
+    working: () => promised,
     entered: () => inHandler,
-    lastSqn: () => sqnLast,
     refusals: () => refusalsTotal,
     end() {
       ended = true;
@@ -314,6 +326,12 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       timer = null;
     },
   };
+}
+
+/** @returns what a handler gave or threw, for a log line */
+export function describeOutcome(outcome: unknown, thrown: boolean): string {
+  if (thrown) return errorText(outcome);
+  return `returned ${inspect(outcome, { depth: 1, breakLength: Infinity })}`;
 }
 
 function accepted(outcome: unknown): boolean {

@@ -133,6 +133,12 @@ export function newRcmFactory(
         { details: unsupportedKeys },
       );
     }
+    if (plan.tier !== null && arbitration === null) {
+      throw new RcmError(
+        "STATE",
+        `newRcmContext: context ${name} is a member of tier ${plan.tier.name}: call setArbArg first`,
+      );
+    }
     for (const old of [...members]) if (old.name === name && old.stopped) members.delete(old);
     hadContext = true;
     openNames.add(name);

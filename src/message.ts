@@ -7,6 +7,7 @@ import type { NativeCalls } from "./native/symbols.ts";
 import type { ContextPlan } from "./plan.ts";
 
 const HIGH_WORD = 2 ** 32;
+const TOPIC_BYTES_MAX = 128;
 
 /** The names behind a stream's number, looked up once a stream. */
 export interface StreamNames {
@@ -41,6 +42,37 @@ export function createStreamNames(
       partitionNo: rx?.partitionNo ?? 0,
       txContextName: decoder.decode(bytes.subarray(streamInfo.name, streamInfo.name + length)),
       threadNo: plan.context.isTotalOrder ? 0 : rx?.lane ?? 0,
+    };
+    known[stream] = made;
+    return made;
+  };
+}
+
+/** @returns the same for a thread that has opened a lane, and has no configuration */
+export function createLaneStreamNames(
+  calls: Pick<NativeCalls, "rcm_lane_stream" | "rcm_lane_topic">,
+  lane: number,
+  threadNo: number,
+): (stream: number) => StreamNames {
+  const known: (StreamNames | undefined)[] = [];
+  const bytes = new Uint8Array(Math.max(streamInfo.bytes, TOPIC_BYTES_MAX));
+  const words = new Uint32Array(bytes.buffer);
+  const partition = new Uint32Array(1);
+  const decoder = new TextDecoder();
+  return (stream) => {
+    const names = known[stream];
+    if (names !== undefined) return names;
+    if (calls.rcm_lane_stream(lane, stream, bytes, bytes.byteLength) < 0) return NO_NAMES;
+    const transportId = words[streamInfo.transportId]!;
+    const length = words[streamInfo.nameLength]!;
+    const from = bytes.subarray(streamInfo.name, streamInfo.name + length);
+    const txContextName = decoder.decode(from);
+    const topic = calls.rcm_lane_topic(lane, transportId, partition, bytes, bytes.byteLength);
+    const made: StreamNames = {
+      topicName: decoder.decode(bytes.subarray(0, Math.max(0, topic))),
+      partitionNo: partition[0]!,
+      txContextName,
+      threadNo,
     };
     known[stream] = made;
     return made;

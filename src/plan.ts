@@ -7,7 +7,10 @@
 import type { ResolvedContext, ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 
 /** Everything that a context asks of its configuration. */
-export type ContextPlan = Pick<ResolvedContext, "context" | "isRecord" | "record" | "tx" | "rx">;
+export type ContextPlan = Pick<
+  ResolvedContext,
+  "context" | "isRecord" | "record" | "tier" | "tx" | "rx"
+>;
 
 /** A created transmitter: its topic, and the chosen of its partitions. */
 export interface ChosenTx {
@@ -80,11 +83,14 @@ export interface StartOptions {
   readonly isManual: boolean;
   /** What the counters' file says of names and places. */
   readonly countersText: string;
+  /** Absolute: where a tier's member keeps its state; "" for a single node. */
+  readonly stateDirectory: string;
 }
 
 /** @returns the JSON text for `rcm_context_start` */
 export function startText(plan: ContextPlan, options: StartOptions): string {
-  const { prefix, deliver, tx, injection, record, isManual, countersText } = options;
+  const { prefix, deliver, tx, injection, record, isManual, countersText, stateDirectory } =
+    options;
   return JSON.stringify({
     ...plan.context,
     prefix,
@@ -95,6 +101,7 @@ export function startText(plan: ContextPlan, options: StartOptions): string {
     recordSync: plan.record.sync,
     replayFrom: record?.replayFrom ?? 0,
     countersText,
+    tier: plan.tier === null ? null : { ...plan.tier, stateDirectory: `${stateDirectory}/` },
     injectDropPpm: injection.dropPpm,
     injectDelayPpm: injection.delayPpm,
     injectDuplicatePpm: injection.duplicatePpm,

@@ -4,11 +4,11 @@ import { Allocator, checkThreadNo, type TrafficGate } from "./allocator.ts";
 import type { RcmSender, RcmSenderToken } from "./api.ts";
 import { RcmStatus } from "./enums.ts";
 import { RcmError } from "./errors.ts";
-import { ABI_HASH } from "./native/abi.ts";
 import { nativeError, nativeLibrary } from "./native/library.ts";
 import { openRegion } from "./native/memory.ts";
 import type { NativeCalls } from "./native/symbols.ts";
 import { createSending } from "./sending.ts";
+import { tokenIdentity, tokenRefusal } from "./token.ts";
 import { createWaitList } from "./wait.ts";
 
 /**
@@ -19,19 +19,13 @@ const LOOK_MS = 1;
 /** Handles of transmitters are below. */
 const HANDLE_END = 2 ** 30;
 
-/** @returns what tells this library's layout, and this process from all others */
-function identity(calls: Pick<NativeCalls, "rcm_process_nonce">): { abi: string; text: string } {
-  const abi = ABI_HASH.toString(16).padStart(8, "0");
-  return { abi, text: `${abi}-${calls.rcm_process_nonce().toString(36)}` };
-}
-
 /** @internal A token of a native transmitter that is shared. */
 export function newSenderToken(
   calls: NativeCalls,
   handle: number,
   threadNo: number,
 ): RcmSenderToken {
-  return { kind: "rcm-sender", abi: identity(calls).text, handle, threadNo };
+  return { kind: "rcm-sender", abi: tokenIdentity(calls), handle, threadNo };
 }
 
 /**
@@ -97,20 +91,7 @@ export function openSender(token: RcmSenderToken): RcmSender {
 }
 
 function checkToken(token: RcmSenderToken, calls: NativeCalls): void {
-  const { kind, abi, handle, threadNo } = (token ?? {}) as Partial<RcmSenderToken>;
-  const refuse = (what: string) => {
-    throw new RcmError("ARGUMENT", `openSender: ${what}`);
-  };
-  if (kind !== "rcm-sender" || typeof abi !== "string") {
-    refuse(`not a token of senderToken (its kind is ${JSON.stringify(kind) ?? "missing"})`);
-  }
-  const mine = identity(calls);
-  if (abi?.split("-")[0] !== mine.abi) {
-    refuse(`a token of the layout ${abi?.split("-")[0]}, this is ${mine.abi}`);
-  }
-  if (abi !== mine.text) refuse("a token of another process, or of another copy of the library");
-  if (!Number.isInteger(handle) || handle! < 0 || handle! >= HANDLE_END) {
-    refuse(`a token with the handle ${String(handle)}`);
-  }
-  checkThreadNo(threadNo!, "openSender");
+  const refusal = tokenRefusal(token, "rcm-sender", "senderToken", calls, HANDLE_END);
+  if (refusal !== null) throw new RcmError("ARGUMENT", `openSender: ${refusal}`);
+  checkThreadNo(token.threadNo, "openSender");
 }

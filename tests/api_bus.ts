@@ -62,8 +62,10 @@ export interface BusOptions {
   nodes?: readonly (keyof typeof SHAPES)[];
   /** Default: a group of its own. `"127.0.0.1"` for one receiver. */
   addr?: string;
-  /** Partitions of topic "t"; default 1. */
+  /** Partitions of each topic; default 1. */
   partitions?: number;
+  /** Default: "t", which all contexts send or receive. */
+  topics?: readonly string[];
   /** Values of every context, of single ones by name, and of the transports. */
   all?: Record<string, unknown>;
   contexts?: Record<string, Record<string, unknown>>;
@@ -104,10 +106,11 @@ export function makeBus(options: BusOptions = {}): Bus {
   const workDir = mkdtempSync(`${tmpdir()}/rcm-test-`);
   const group = `239.${1 + place % 250}.${1 + (place >> 8) % 250}`;
   const partitions = options.partitions ?? 1;
-  const transports = Array.from({ length: partitions }, (_, index) => ({
+  const topics = options.topics ?? ["t"];
+  const transports = Array.from({ length: topics.length * partitions }, (_, index) => ({
     Id: index + 1,
-    Topic: "t",
-    PartitionNo: index + 1,
+    Topic: topics[Math.floor(index / partitions)],
+    PartitionNo: index % partitions + 1,
     Addr: options.addr ?? `${group}.${made % 250 + 1}`,
     Port: PORT_FIRST + (place * 8 + index) % PORT_COUNT,
     HeartbeatIntervalMilli: 100,

@@ -85,6 +85,7 @@ export function fakePlan(change: Partial<ContextPlan["context"]> = {}): ContextP
     sharedMemory: false,
   };
   return {
+    tier: null,
     isRecord: false,
     record: { directory: "", fileBytes: 8 << 20, sync: "async", replayFrom: 0 },
     context: {
@@ -220,6 +221,20 @@ function createFake(): Fake {
       handedOut = count;
       return count;
     },
+    rcm_ack: () => 0,
+    rcm_lanes: () => 0,
+    rcm_lane_open: () => -3,
+    rcm_lane_close: () => -3,
+    rcm_lane_waker: () => -3,
+    rcm_lane_enter: () => -1,
+    rcm_lane_leave: () => -1,
+    rcm_lane_drain: () => 0,
+    rcm_lane_arm: () => 0,
+    rcm_lane_region: () => -3,
+    rcm_lane_stream: () => -3,
+    rcm_lane_topic: () => -3,
+    rcm_lane_refused: () => -3,
+    rcm_lane_fault: () => -1,
     rcm_work() {
       fake.works += 1;
       return 0;

@@ -1,4 +1,4 @@
-/** What the arbiter's tests have in common: trees of both kinds, arbiters, waiting for conditions. */
+/** What the arbiter's tests have in common: trees of both kinds, members, waiting. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";

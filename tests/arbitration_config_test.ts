@@ -14,6 +14,7 @@ import { makeBed, makeLocal, state } from "./arbitration_bed.ts";
 import { rejectsCode } from "./arbitration_errors.ts";
 
 const missing = zookeeperMissing();
+const reason = missing === false ? "" : ` (${missing})`;
 const local = makeLocal();
 const workDir = mkdtempSync(join(tmpdir(), "rcm-config-"));
 let zookeeper: Zookeeper | null = null;
@@ -66,7 +67,7 @@ function both(name: string, body: (address: string, path: string) => Promise<voi
   let path = 0;
   test(`local: ${name}`, () => body(local.address, `/c${name.length}_${path += 1}`));
   test(
-    `ZooKeeper: ${name}`,
+    `ZooKeeper: ${name}${reason}`,
     { skip: missing },
     () => body(zookeeper!.address, `/c${name.length}_${path += 1}`),
   );
@@ -139,7 +140,7 @@ both("two that push at one moment: one of them, whole", async (address, path) =>
 });
 
 test(
-  "no server: ARBITRATION, synchronously, within ten seconds",
+  `no server: ARBITRATION, synchronously, within ten seconds${reason}`,
   { skip: missing },
   () =>
     withFactory((factory) => {

@@ -38,8 +38,9 @@ export function contract(
   address: () => string,
   skip: string | false,
 ): void {
+  const reason = skip === false ? "" : ` (${skip})`;
   const run: Run = (name, body) =>
-    test(`${kind}: ${name}`, { skip: skip === false ? false : skip }, async () => {
+    test(`${kind}: ${name}${reason}`, { skip }, async () => {
       const bed = makeBed(address());
       try {
         await body(bed);

@@ -1,4 +1,4 @@
-/** Arbitration in ZooKeeper under faults: servers that are frozen, killed, missing; wrong answers. */
+/** Arbitration in ZooKeeper under faults: servers that are frozen, killed or missing. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -21,6 +21,7 @@ import { rejectsCode } from "./arbitration_errors.ts";
 import { startChild } from "./arbitration_process.ts";
 
 const missing = zookeeperMissing();
+const reason = missing === false ? "" : ` (${missing})`;
 const isBun = process.versions["bun"] !== undefined;
 
 function faulty(
@@ -28,7 +29,7 @@ function faulty(
   options: ZookeeperOptions & { readonly sessionTimeoutMilli?: number },
   body: (bed: Bed, zookeeper: Zookeeper) => Promise<void>,
 ): void {
-  test(name, { skip: missing }, async () => {
+  test(name + reason, { skip: missing }, async () => {
     const zookeeper = await startZookeeper(options);
     const bed = makeBed(zookeeper.address, options.sessionTimeoutMilli ?? 2000);
     try {
@@ -328,18 +329,22 @@ faulty("a server that is slow to answer is waited for", {}, async (bed, zk) => {
   assert.deepEqual((await joining).members.map(({ node }) => node), ["A"]);
 });
 
-test("nobody answers: ARBITRATION after the time that was given", { skip: missing }, async () => {
-  const bed = makeBed("127.0.0.1:1");
-  const a = await bed.member("A", { connectTimeoutMilli: 700 });
-  const error = await rejectsCode(a.arbiter.join(state()), "ARBITRATION");
-  assert.match(error.message, /no server of 127\.0\.0\.1:1 answers/);
-  await bed.close();
-  const unknown = makeBed("no-such-host.invalid:2181");
-  const b = await unknown.member("B", { connectTimeoutMilli: 20_000 });
-  const told = await rejectsCode(b.arbiter.join(state()), "ARBITRATION");
-  assert.match(told.message, /no-such-host\.invalid/);
-  await unknown.close();
-});
+test(
+  `nobody answers: ARBITRATION after the time that was given${reason}`,
+  { skip: missing },
+  async () => {
+    const bed = makeBed("127.0.0.1:1");
+    const a = await bed.member("A", { connectTimeoutMilli: 700 });
+    const error = await rejectsCode(a.arbiter.join(state()), "ARBITRATION");
+    assert.match(error.message, /no server of 127\.0\.0\.1:1 answers/);
+    await bed.close();
+    const unknown = makeBed("no-such-host.invalid:2181");
+    const b = await unknown.member("B", { connectTimeoutMilli: 20_000 });
+    const told = await rejectsCode(b.arbiter.join(state()), "ARBITRATION");
+    assert.match(told.message, /no-such-host\.invalid/);
+    await unknown.close();
+  },
+);
 
 test("without the client library: NATIVE, naming package and variable", () => {
   const program = `

@@ -1,4 +1,4 @@
-/** The arbiter over a tree in memory, where each transaction may be lost before or after it is done. */
+/** The arbiter over a tree in memory: transactions are lost before or after they are done. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -202,7 +202,9 @@ test("a session that is over: calls reject, joining begins another", async () =>
   const a = await member(shared, "A");
   await a.arbiter.join(state());
   await a.arbiter.campaign(null, standing("A", 1));
-  await rejectsCode(a.arbiter.campaign(0, standing("A", 1)), "STATE");
+  const again = await a.arbiter.campaign(0, standing("A", 2));
+  assert.equal(again.kind, "refused");
+  assert.equal((await a.arbiter.read()).running?.mine, true);
   a.expire();
   await rejectsCode(a.arbiter.read(), "ARBITRATION");
   await rejectsCode(a.arbiter.establish(0, standing("A", 1)), "ARBITRATION");
@@ -211,6 +213,22 @@ test("a session that is over: calls reject, joining begins another", async () =>
   const view = await a.arbiter.join(state());
   assert.equal(view.running, null);
   assert.equal((await a.arbiter.campaign(0, standing("A", 2, view))).kind, "done");
+});
+
+test("running that was removed by hand has no lease, and can be won again", async () => {
+  const shared = makeShared();
+  const a = await member(shared, "A");
+  await a.arbiter.join(state());
+  await a.arbiter.campaign(null, standing("A", 1));
+  const standingTwice = a.arbiter.campaign(0, standing("A", 2));
+  await rejectsCode(a.arbiter.campaign(0, standing("A", 3)), "STATE");
+  await standingTwice;
+  const path = "/p/cluster_T/master/running";
+  shared.tree = stepOf([{ op: "remove", path, version: -1 }], "")(shared.tree) as StoredTree;
+  for (const tell of shared.watches) tell(path);
+  await until("the lease is given up", () => a.held.at(-1) === false);
+  assert.equal((await a.arbiter.campaign(0, standing("A", 2))).kind, "done");
+  assert.deepEqual(a.held, [true, false, true]);
 });
 
 test("a listener that throws is told of, and the others are called", async () => {

@@ -15,6 +15,7 @@ const COMMANDS = [
   ["record", "verify"],
   ["record", "cut"],
   ["config", "check"],
+  ["config", "push"],
 ] as const;
 
 /** A process of its own, in the runtime that runs this. */

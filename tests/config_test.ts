@@ -81,7 +81,7 @@ test("guide 7.2.5 and 7.2.9: two partitions sent, one received", () => {
   assert.deepEqual(receiver.rx.map(({ partitionNo }) => partitionNo), [1]);
 });
 
-test("guide 7.2.7: a lane for each topic; asking for lanes is what is not supported", () => {
+test("guide 7.2.7: a lane for each topic", () => {
   const { rx, unsupportedKeys } = resolveContext(
     load(guideSample("7_2_7_lanes.json")),
     "MiniContext",
@@ -90,7 +90,7 @@ test("guide 7.2.7: a lane for each topic; asking for lanes is what is not suppor
     "MiniTopic1",
     1,
   ]]);
-  assert.deepEqual(unsupportedKeys, ["Rcm.Contexts[0].IsTotalOrder (Default)"]);
+  assert.deepEqual(unsupportedKeys, []);
 });
 
 test("guide 7.2.10: values come from HaNode1, Tier and Default", () => {
@@ -173,6 +173,20 @@ test("guide 9.9.1: streams of a tier go by the lowest id of its members, and its
       { id: 3, name: "m2", shared: false, tier: "T", observer: false },
     ],
   );
+});
+
+test("a tier's streams go over the network: what has no Addr can't be its", () => {
+  const sample = change(tier(), {
+    "Contexts[1]": { ShmContext: "a" },
+    "Contexts[2]": { ShmContext: "a" },
+    "Transports[0]": { UseSharedMemory: 1 },
+  });
+  const { rx } = resolveContext(load(sample), "m1");
+  assert.deepEqual([rx[0]?.inPlace, rx[0]?.network], [[], true]);
+  delete sample.Rcm.Transports[0]?.["Addr"];
+  delete sample.Rcm.Transports[0]?.["Port"];
+  const { unsupportedKeys } = resolveContext(load(sample), "m1");
+  assert.ok(unsupportedKeys.includes("Rcm.Transports[0].UseSharedMemory"), unsupportedKeys.join());
 });
 
 test("what a sending tier can't do is told by its keys", () => {
@@ -417,7 +431,6 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
     RecordSync: "commit",
-    IsTotalOrder: 0,
     TierRmsLimitCount: 1,
     TierAsync: 1,
     SyncIp: "127.0.0.2",

@@ -63,6 +63,8 @@ const PUBLISHED: Readonly<Record<number, string>> = {
   23007: "context_stopped",
   23008: "logger_failed",
   23009: "log_lines_lost",
+  23010: "arbiter_fault",
+  23011: "lanes_not_recorded",
 };
 
 test("log keys keep their meaning", () => {

@@ -12,7 +12,7 @@ import { runTool, ToolError } from "./process.ts";
 import { countLine, type Outcome, type Row, sum, table } from "./report.ts";
 import { setUp } from "./setup.ts";
 import { type Bench, type Suite, suites } from "./suites.ts";
-import { ensureBun, ensureZig } from "./toolchain.ts";
+import { ensureBun, ensureCommandLibrary, ensureZig } from "./toolchain.ts";
 
 await runTool(async () => {
   const { values } = parseArgs({
@@ -31,6 +31,7 @@ await runTool(async () => {
   // System programs are for end-to-end tests; a short run does not ask for them.
   const complete = chosen.some((suite) => suite.name === "e2e");
   const toolchain = complete ? await setUp() : { zig: await ensureZig(), bun: await ensureBun() };
+  if (!complete) await ensureCommandLibrary(toolchain.bun);
   return await runSuites(chosen, { ...toolchain, long: values.long });
 });
 

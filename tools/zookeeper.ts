@@ -67,8 +67,8 @@ const FOUR_LETTER_WORDS = "ruok,srvr,stat,mntr,cons,dump,wchs,wchp,isro";
 
 /** Where Debian puts the client library, unless `RCM_ZK_LIB` names another. */
 const CLIENT = process.env["RCM_ZK_LIB"] ?? "/usr/lib/x86_64-linux-gnu/libzookeeper_mt.so.2";
-const INSTALL =
-  "sudo apt-get install -y libzookeeper-java libzookeeper-mt2 default-jre-headless (deno task setup)";
+const INSTALL = "deno task setup, or " +
+  "sudo apt-get install -y libzookeeper-java libzookeeper-mt2 default-jre-headless";
 
 /** Why there can be no servers and clients here; false: there can. */
 export function zookeeperMissing(): string | false {

@@ -110,7 +110,8 @@ pub const NoticeKind = enum(u32) { event = 1, log = 2, role = 3 };
 pub const Region = enum(u32) { descriptors = 0, receive_log = 1, arena = 2, shared = 16 };
 
 /// Bits of `rcm_context_state`.
-pub const ContextState = enum(u32) { handshaking = 1, draining = 2, drained = 4 };
+/// `visited`: another thread is inside a lane.
+pub const ContextState = enum(u32) { handshaking = 1, draining = 2, drained = 4, visited = 8 };
 
 /// One event, log line or role change on its way to JavaScript.
 pub const Notice = extern struct {

@@ -30,6 +30,7 @@ const Senders = @import("agent/senders.zig").Senders;
 const arbiter = @import("arbiter/agent.zig");
 const arbiter_client = @import("arbiter/client.zig");
 const arbiter_local = @import("arbiter/local.zig");
+const lanes = @import("agent/lanes.zig");
 
 const Status = abi.Status;
 const ErrorCode = abi.ErrorCode;
@@ -109,6 +110,7 @@ fn Table(comptime T: type, comptime capacity: u32) type {
 var contexts: Table(Context, contexts_max) = .{};
 var allocators: Table(Allocator, allocators_max) = .{};
 var senders: Senders = .{ .gpa = gpa };
+var opened_lanes: lanes.Opened = .{};
 var wakers: waker.WakerTable = .{};
 var arbiters: Table(arbiter.Agent, arbiters_max) = .{};
 threadlocal var failure: udp.Failure = .{};
@@ -262,6 +264,7 @@ export fn rcm_context_close(handle: u32) i32 {
         contexts.remove(handle);
         senders.close_of_context(c);
     }
+    opened_lanes.close_of_context(c);
     for (&allocators.slots, 0..) |*s, i| {
         const a = s.value orelse continue;
         if (!owns(c, a.transmitter)) continue;
@@ -424,6 +427,10 @@ export fn rcm_tier_bind(handle: u32, arbiter_handle: i32) i32 {
 
 export fn rcm_stream(handle: u32, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {
     const c = contexts.get(handle) orelse return dead();
+    return stream_info(c, stream, out, capacity);
+}
+
+fn stream_info(c: *Context, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {
     const rx = c.rx orelse return fail(.argument);
     const p = out orelse return fail(.argument);
     if (capacity < @sizeOf(abi.StreamInfo) or stream >= rx.receiver.count) return fail(.argument);
@@ -700,4 +707,140 @@ pub fn arbiter_of(handle: u32) ?*arbiter.Agent {
     const agent = arbiters.get(handle) orelse return null;
     agent.retain();
     return agent;
+}
+
+// -------------------------------------------------------------------- lanes
+// `handle`: a context's handle << 8 | lane for its own thread, or what `rcm_lane_open` gave.
+
+fn lane_begin(handle: u32) ?lanes.Reached {
+    if (lanes.Opened.is_opened(handle)) return opened_lanes.begin(handle);
+    const c = contexts.get(handle >> 8) orelse return null;
+    const rx = c.rx orelse return null;
+    const no = handle & 0xff;
+    if (no >= rx.lanes.len) return null;
+    return .{ .context = c, .lane = &rx.lanes[no], .who = .own };
+}
+
+fn lane_end(handle: u32) void {
+    if (lanes.Opened.is_opened(handle)) opened_lanes.end(handle);
+}
+
+/// How many lanes the context has; 0 with a total order.
+export fn rcm_lanes(handle: u32) i32 {
+    const c = contexts.get(handle) orelse return dead();
+    const rx = c.rx orelse return 0;
+    return @intCast(rx.lanes.len);
+}
+
+/// The calling thread takes the messages of a lane from now on: its handle.
+export fn rcm_lane_open(handle: u32, lane_no: u32) i32 {
+    senders.lock.take(); // No context ends meanwhile.
+    defer senders.lock.give();
+    const c = contexts.get(handle) orelse return dead();
+    if (c.draining.load(.acquire)) return dead();
+    const rx = c.rx orelse return fail(.argument);
+    if (lane_no >= rx.lanes.len) {
+        failure.set("there is no lane {d}", .{lane_no});
+        return fail(.argument);
+    }
+    const id = opened_lanes.open(c, &rx.lanes[lane_no], &failure) orelse return fail(.state);
+    return @intCast(id);
+}
+
+export fn rcm_lane_close(handle: u32) i32 {
+    return if (opened_lanes.close(handle)) 0 else dead();
+}
+
+/// Whose event loop is woken for it.
+export fn rcm_lane_waker(handle: u32, waker_id: i32) i32 {
+    const at = lane_begin(handle) orelse return dead();
+    defer lane_end(handle);
+    at.lane.waker_id.store(waker_id, .release);
+    return 0;
+}
+
+export fn rcm_lane_enter(handle: u32) i32 {
+    const at = lane_begin(handle) orelse return -1;
+    defer lane_end(handle);
+    return lanes.enter(at);
+}
+
+/// `how`: 1, it may have messages that are not wanted now; 2, nobody else may come in.
+export fn rcm_lane_leave(handle: u32, how: u32) i32 {
+    const at = lane_begin(handle) orelse return -1;
+    defer lane_end(handle);
+    lanes.leave(at, how & 1 != 0, how & 2 != 0);
+    return 0;
+}
+
+export fn rcm_lane_drain(handle: u32, processed: u32, max: u32) i32 {
+    const at = lane_begin(handle) orelse return 0;
+    defer lane_end(handle);
+    return @intCast(lanes.drain(at, processed, max) orelse return fail(.argument));
+}
+
+export fn rcm_lane_arm(handle: u32) i32 {
+    const at = lane_begin(handle) orelse return 0;
+    defer lane_end(handle);
+    return @intFromBool(lanes.arm(at));
+}
+
+export fn rcm_lane_region(handle: u32, which: u32, out: ?*[2]f64) i32 {
+    const p = out orelse return fail(.argument);
+    const at = lane_begin(handle) orelse return dead();
+    defer lane_end(handle);
+    const first_shared = @backingInt(abi.Region.shared);
+    const memory: []const u8 = if (which > first_shared)
+        at.context.shared_region(which - first_shared) orelse return fail(.argument)
+    else if (which == @backingInt(abi.Region.descriptors))
+        at.lane.descriptors.slice()
+    else
+        at.lane.pool.base[0..at.lane.pool.bytes];
+    p.* = .{ @floatFromInt(@intFromPtr(memory.ptr)), @floatFromInt(memory.len) };
+    return 0;
+}
+
+export fn rcm_lane_stream(handle: u32, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {
+    const at = lane_begin(handle) orelse return dead();
+    defer lane_end(handle);
+    return stream_info(at.context, stream, out, capacity);
+}
+
+/// Topic of a transport; its partition goes to `partition`.
+export fn rcm_lane_topic(
+    handle: u32,
+    transport: u32,
+    partition: ?*[1]u32,
+    text: ?[*]u8,
+    capacity: u32,
+) i32 {
+    const at = lane_begin(handle) orelse return dead();
+    defer lane_end(handle);
+    const p = partition orelse return fail(.argument);
+    for (at.context.o().rx) |*r| {
+        if (r.transportId != transport) continue;
+        p[0] = r.partitionNo;
+        return copy_text(r.topic, text, capacity);
+    }
+    return fail(.argument);
+}
+
+/// A handler in another thread refused a message. `count` 0 without a text: counted; with one: the
+/// first time; else so many times by now.
+export fn rcm_lane_refused(handle: u32, count: u32, text: ?[*]u8, length: u32) i32 {
+    const at = lane_begin(handle) orelse return dead();
+    defer lane_end(handle);
+    lanes.refused(at, count, slice(text, length));
+    return 0;
+}
+
+/// What another thread has told so: the length of its text, or -1. How often in all: `refusals[0]`;
+/// by now: `refusals[1]`.
+export fn rcm_lane_fault(handle: u32, refusals: ?*[2]f64, text: ?[*]u8, capacity: u32) i32 {
+    const at = lane_begin(handle) orelse return -1;
+    const p = refusals orelse return -1;
+    p[0] = @floatFromInt(at.lane.refused.load(.monotonic));
+    const fault = lanes.take_fault(at.lane, slice(text, capacity)) orelse return -1;
+    p[1] = @floatFromInt(fault.count);
+    return @intCast(fault.len);
 }

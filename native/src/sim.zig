@@ -75,6 +75,8 @@ const regression_seeds = [_]u64{
     17478,
     // Recovery died while it marked a message as lost that had not been accepted.
     1099521629071,
+    // Who acknowledges late went on in a segment that was given back.
+    4398046511105,
 };
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;

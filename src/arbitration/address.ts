@@ -53,7 +53,7 @@ function parseLocal(address: string): ArbAddress {
   return { kind: "local", folder: `${varTmp()}/rcm-arbiter-${uid}` };
 }
 
-/** Unlike `/tmp` it is kept when the machine restarts; `TMPDIR` says that there is another place. */
+/** Unlike `/tmp` it is kept when the machine restarts; `TMPDIR` names another place. */
 const varTmp = (): string => process.env["TMPDIR"] === undefined ? "/var/tmp" : tmpdir();
 
 function splitAuth(address: string): { auth: string; rest: string } {

@@ -29,7 +29,8 @@
  *     const unwatch = arbiter.watch({ onView, onSession });
  *     const view = await arbiter.join(state, "member");          // classer/<me>, first view
  *     if (view.running === null) {
- *       const won = await arbiter.campaign(view.master?.version ?? null, { candidate, epoch, ... });
+ *       const version = view.master?.version ?? null;
+ *       const won = await arbiter.campaign(version, { candidate, epoch, established });
  *       if (won.kind === "done") {                               // promises, takeover, then
  *         const done = await arbiter.establish(won.version, { ...record, established });
  *         if (done.kind === "refused") await arbiter.resign();   // step down at once
@@ -123,7 +124,7 @@ export type WriteResult =
   | { readonly kind: "done"; readonly version: number }
   | { readonly kind: "refused"; readonly why: string; readonly view: TierView };
 
-/** Listeners are never called inside a call of the arbiter; one that throws is told to `onFault`. */
+/** Never called inside a call of the arbiter; what one throws is told to its `onFault`. */
 export interface ArbiterListener {
   /** The tree changed, or the first view after a (re)connection. Views come in order. */
   onView?(view: TierView): void;
@@ -187,8 +188,8 @@ export interface Arbiter {
    *
    * @returns `"done"`: this node is the only candidate, and `version` is what `establish` names
    * first; `"refused"`: somebody else stands or stood
-   * @throws RcmError `ARBITRATION`: it is not known, or there is no session; `STATE`: it stands
-   * already (`resign` first)
+   * @throws RcmError `ARBITRATION`: it is not known, or there is no session; `STATE`: a campaign is
+   * under way
    */
   campaign(expectedVersion: number | null, record: MasterRecord): Promise<WriteResult>;
 

@@ -1,4 +1,4 @@
-/** Writing a configuration to `<path>/config/1..n` (guide 8.1): what `newRcmFactory(null)` reads. */
+/** Writes a configuration to `<path>/config/1..n`: what `newRcmFactory(null)` reads (guide 8.1). */
 
 import { loadConfigText } from "../config/mod.ts";
 import type { NativeLibrary } from "../native/library.ts";

@@ -3,7 +3,7 @@
  * that nobody who is stopped in the middle of a change holds up the others:
  *
  *     tree.<n>        version n of the whole tree, JSON; the highest n is the tree
- *     session.<id>    held locked by its process while its session lives (native/src/arbiter/local.zig)
+ *     session.<id>    held locked by its process while its session lives (arbiter/local.zig)
  *
  * Version n + 1 is written beside and gets its name by `link`, which fails where the name is taken:
  * of two that change version n one succeeds, the other reads again. Old versions are removed in

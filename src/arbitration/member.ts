@@ -48,6 +48,8 @@ export async function createArbiter(
   let joined = false;
   /** What this session wants of `running`: a node of it without a claim is removed. */
   let claim: "none" | "standing" | "held" = "none";
+  /** How often it was won. */
+  let claims = 0;
   let closing: Promise<void> | null = null;
   let lastShown = "";
   /** A reading is due; one runs at a time. */
@@ -131,7 +133,13 @@ export async function createArbiter(
     while (stale && joined && closing === null) {
       stale = false;
       try {
+        const held = claim === "held" ? claims : -1;
         const view = await readTier();
+        if (held === claims && claim === "held" && view.running?.mine !== true) {
+          // Somebody has removed it by hand: there is nothing left to have a lease of.
+          claim = "none";
+          tree.hold(runningPath, false);
+        }
         show(view);
         // A transaction that was given up as lost was done after all.
         if (view.running?.mine === true && claim === "none") await resign();
@@ -214,14 +222,18 @@ export async function createArbiter(
     record: MasterRecord,
   ): Promise<WriteResult> {
     requireJoined("campaign");
-    if (claim !== "none") throw new RcmError("STATE", `arbiter.campaign: it stands already`);
+    if (claim === "standing") {
+      throw new RcmError("STATE", "arbiter.campaign: a campaign is under way");
+    }
+    const held = claim === "held";
     claim = "standing";
     try {
       const result = await stand(expectedVersion, record);
-      claim = result.kind === "done" && claim === "standing" ? "held" : "none";
+      const isHeld = result.kind === "done" || held && result.view.running?.mine === true;
+      if (claim === "standing") claim = isHeld ? "held" : "none";
       return result;
     } catch (error) {
-      claim = "none";
+      if (claim === "standing") claim = held ? "held" : "none";
       throw error;
     }
   }
@@ -243,6 +255,7 @@ export async function createArbiter(
       const isDone = view === null || view.running?.mine === true &&
           view.master?.version === version && sameMaster(view.master.record, record);
       if (isDone) {
+        claims += 1;
         tree.hold(runningPath, true);
         return { kind: "done", version };
       }

@@ -1,4 +1,4 @@
-/** `rcm config push`: writes a configuration to where `newRcmFactory(null)` reads it (guide 8.1). */
+/** `rcm config push`: writes a configuration to where `newRcmFactory(null)` reads it. */
 
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";

@@ -10,7 +10,12 @@
 import { choice, flag, integer, type Key, list, type Part, type Place, text } from "./key_kinds.ts";
 
 /** The parts that this version has. */
-export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>(["bus", "shared memory", "record"]);
+export const BUILT_PARTS: ReadonlySet<Part> = new Set<Part>([
+  "bus",
+  "shared memory",
+  "record",
+  "tier",
+]);
 
 const U16_MAX = 0xffff;
 const I31_MAX = 2 ** 31 - 1;
@@ -211,7 +216,7 @@ export const KEYS = [
     "IsTotalOrder",
     CONTEXT,
     1,
-    "ordered log",
+    "bus",
     "1: one sequence over all topics; 0: a lane for each topic (guide 7.2.7)",
   ),
   integer(
@@ -493,7 +498,11 @@ export const KEYS = [
 ] as const;
 
 /** Values that are not built yet of keys that are. */
-export const UNBUILT_VALUES: Readonly<Record<string, unknown>> = { RecordSync: "commit" };
+export const UNBUILT_VALUES: Readonly<Record<string, readonly unknown[]>> = {
+  RecordSync: ["commit"],
+  SyncMode: [1, 2],
+  TierAsync: [true],
+};
 
 /** Every row at a place, in the table's order. */
 export function keysAt(place: Place): readonly Key[] {

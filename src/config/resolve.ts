@@ -295,8 +295,9 @@ function tierId(model: Model, tier: string): number {
 
 /** True where a receiver reads a sender's window of a transport in place (guide 7.2.6). */
 function readsInPlace(receiver: Node, sender: Node, transport: Entry<"transport">): boolean {
-  // A tier's stream comes from whoever leads, over the network.
-  return look(transport, "UseSharedMemory").value && look(sender.entry, "IsSingleton").value &&
+  // What a tier sends comes from whoever leads, and what it receives all its members take.
+  const isAlone = ({ entry }: Node) => look(entry, "IsSingleton").value;
+  return look(transport, "UseSharedMemory").value && isAlone(sender) && isAlone(receiver) &&
     look(receiver.entry, "ShmContext").value.includes(sender.name);
 }
 
@@ -393,18 +394,20 @@ function nearer<T>(transport: Found<T>, context: Found<T>): T {
 function unsupportedKeys({ entry, tx, rx }: Node): readonly string[] {
   const transports = [...tx.all, ...rx.all].map((route) => route.transport);
   const found = [...new Set(transports), entry].flatMap(unsupportedOf);
-  return [...new Set([...found, ...unsupportedOfSendingTier(entry, tx)])];
+  return [...new Set([...found, ...unsupportedOfTier(entry, tx, rx)])];
 }
 
-/** What the one logical stream of a tier that sends can't do. */
-function unsupportedOfSendingTier(entry: Entry<"context">, tx: Routes): readonly string[] {
-  if (look(entry, "IsSingleton").value || tx.all.length === 0) return [];
-  // Its members number alike from 0 on, or go on: none can ask receivers for another number.
+/** What single nodes can do and a tier can't. */
+function unsupportedOfTier(entry: Entry<"context">, tx: Routes, rx: Routes): readonly string[] {
+  if (look(entry, "IsSingleton").value) return [];
+  // Members that send number alike from 0 on, or go on: none asks receivers for another number.
   const handshake = look(entry, "IsHandshake");
-  const withoutAddr = tx.all
+  const isAsked = handshake.value && tx.all.length > 0;
+  // A tier's streams go over the network; one that has no address can't.
+  const withoutAddr = [...tx.all, ...rx.all]
     .filter(({ transport }) => !look(transport, "Addr").isGiven)
     .map(({ transport }) => look(transport, "UseSharedMemory").at);
-  return [...(handshake.value ? [handshake.at] : []), ...withoutAddr].map(pathText);
+  return [...(isAsked ? [handshake.at] : []), ...withoutAddr].map(pathText);
 }
 
 function unsupportedOf(entry: Entry): readonly string[] {
@@ -413,7 +416,7 @@ function unsupportedOf(entry: Entry): readonly string[] {
     if (BUILT_PARTS.has(key.part) && unbuilt === undefined) return [];
     // The table's names are those of the kind's values.
     const { value, at } = look(entry as Entry<"context">, key.name as keyof ContextValues);
-    if (unbuilt !== undefined && value !== unbuilt) return [];
+    if (unbuilt !== undefined && !unbuilt.includes(value)) return [];
     const isDefault = Array.isArray(value)
       ? value.length === 0
       : value === defaultOf(key) || isSameThing(entry as Entry<"context">, key.name, value);

@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xfe90ad32;
+export const ABI_HASH = 0xe82103ff;
 
 /** Bounds and versions. */
 export const constants = {
@@ -141,6 +141,7 @@ export const ContextState = {
   HANDSHAKING: 1,
   DRAINING: 2,
   DRAINED: 4,
+  VISITED: 8,
 } as const;
 export type ContextState = (typeof ContextState)[keyof typeof ContextState];
 
@@ -335,7 +336,7 @@ export const StatsHeader = {
     role: { offset: 16, type: "u32" },
     lastErrno: { offset: 20, type: "u32" },
     lastErrorKey: { offset: 24, type: "u32" },
-    hasTier: { offset: 28, type: "u32" },
+    pad: { offset: 28, type: "u32" },
     lastErrorMs: { offset: 32, type: "u64" },
     nowMs: { offset: 40, type: "u64" },
     datagramsSent: { offset: 48, type: "u64" },
@@ -472,20 +473,6 @@ export const DeliverStats = {
     committedSqn: { offset: 48, type: "u64" },
     waitContextId: { offset: 56, type: "u32" },
     waitTransportId: { offset: 60, type: "u32" },
-  },
-} as const;
-
-export const TierSendStats = {
-  bytes: 48,
-  fields: {
-    ackCount: { offset: 0, type: "u32" },
-    toSendFragNo: { offset: 4, type: "u32" },
-    waitAckFragNo: { offset: 8, type: "u32" },
-    need: { offset: 12, type: "u32" },
-    toSendMsgSqn: { offset: 16, type: "u64" },
-    flowControlCount: { offset: 24, type: "u64" },
-    waitAckMsgSqn: { offset: 32, type: "u64" },
-    lastSendMs: { offset: 40, type: "u64" },
   },
 } as const;
 

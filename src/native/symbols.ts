@@ -88,6 +88,34 @@ export const symbols = {
   rcm_tx_ready: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_tx_connected(uint32_t tx)
   rcm_tx_connected: { parameters: ["u32"], result: "i32" },
+  // Lanes: a handle is a context's handle << 8 | lane for its own thread, or what rcm_lane_open gave.
+  // int32_t rcm_lanes(uint32_t context)
+  rcm_lanes: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_lane_open(uint32_t context, uint32_t lane_no)
+  rcm_lane_open: { parameters: ["u32", "u32"], result: "i32" },
+  // int32_t rcm_lane_close(uint32_t lane)
+  rcm_lane_close: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_lane_waker(uint32_t lane, int32_t waker)
+  rcm_lane_waker: { parameters: ["u32", "i32"], result: "i32" },
+  // int32_t rcm_lane_enter(uint32_t lane)
+  rcm_lane_enter: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_lane_leave(uint32_t lane, uint32_t how)
+  rcm_lane_leave: { parameters: ["u32", "u32"], result: "i32" },
+  // int32_t rcm_lane_drain(uint32_t lane, uint32_t processed, uint32_t max)
+  rcm_lane_drain: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  // int32_t rcm_lane_arm(uint32_t lane)
+  rcm_lane_arm: { parameters: ["u32"], result: "i32" },
+  // int32_t rcm_lane_region(uint32_t lane, uint32_t which, double address_and_length[2])
+  rcm_lane_region: { parameters: ["u32", "u32", "buffer"], result: "i32" },
+  // int32_t rcm_lane_stream(uint32_t lane, uint32_t stream, StreamInfo *info, uint32_t capacity)
+  rcm_lane_stream: { parameters: ["u32", "u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_lane_topic(uint32_t lane, uint32_t transport, uint32_t *partition, char *text,
+  //   uint32_t capacity)
+  rcm_lane_topic: { parameters: ["u32", "u32", "buffer", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_lane_refused(uint32_t lane, uint32_t count, const char *text, uint32_t length)
+  rcm_lane_refused: { parameters: ["u32", "u32", "buffer", "u32"], result: "i32" },
+  // int32_t rcm_lane_fault(uint32_t lane, double refusals[2], char *text, uint32_t capacity)
+  rcm_lane_fault: { parameters: ["u32", "buffer", "buffer", "u32"], result: "i32" },
   // double rcm_process_nonce(void)
   rcm_process_nonce: { parameters: [], result: "f64" },
   // int32_t rcm_tx_share(uint32_t tx)

@@ -444,6 +444,20 @@ export const LOG_TEXTS = {
     zh: "日志文件曾无法写入, 丢失 {count} 行日志",
     en: "the log files could not be written for a while, {count} lines are lost",
   },
+  23010: {
+    name: "arbiter_fault",
+    level: "WARN",
+    args: ["reason"],
+    zh: "仲裁服务: {reason}",
+    en: "arbitration: {reason}",
+  },
+  23011: {
+    name: "lanes_not_recorded",
+    level: "IMP",
+    args: [],
+    zh: "IsTotalOrder 为 0, 没有全局顺序可供持久化: IsRecord 不生效",
+    en: "IsTotalOrder is 0: without a total order nothing is recorded, whatever IsRecord says",
+  },
 } as const satisfies Readonly<Record<number, LogText>>;
 
 /** A key of the table. */
@@ -465,6 +479,8 @@ export const LogKey = {
   CONTEXT_STOPPED: 23007,
   LOGGER_FAILED: 23008,
   LOG_LINES_LOST: 23009,
+  ARBITER_FAULT: 23010,
+  LANES_NOT_RECORDED: 23011,
 } as const satisfies Readonly<Record<string, LogKeyNumber>>;
 
 /**

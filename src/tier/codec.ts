@@ -21,7 +21,7 @@ export const NO_VERSION = -1;
 
 /** What the native member asks for. */
 export interface Command {
-  readonly kind: "campaign" | "establish" | "resign";
+  readonly kind: "campaign" | "establish" | "resign" | "read";
   readonly serial: number;
   /** Of `master`, or `NO_VERSION`. */
   readonly version: number;
@@ -39,7 +39,7 @@ const SESSIONS: Readonly<Record<SessionState, number>> = {
   connected: 1,
   expired: 2,
 };
-const KINDS = [null, "campaign", "establish", "resign"] as const;
+const KINDS = [null, "campaign", "establish", "resign", "read"] as const;
 const OUTCOMES: Readonly<Record<Outcome, number>> = { done: 1, refused: 2, unknown: 3 };
 
 /** @returns the bytes of a view, in memory that is used again by the next one */

@@ -78,7 +78,7 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
   const unwatch = arbiter.watch({
     onView: show,
     onSession,
-    onWatchdog: () => onSession(arbiter.session),
+    onWatchdog: () => options.onFault("the engine did not run for a third of SessionTimeoutMilli"),
     onFault: options.onFault,
   });
 
@@ -97,7 +97,7 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
   function onSession(session: SessionState): void {
     if (closed || last === null) return;
     if (session !== "connected") tellView(last, session);
-    if (session === "expired") rejoining ??= rejoin().finally(() => rejoining = null);
+    if (arbiter.session === "expired") rejoining ??= rejoin().finally(() => rejoining = null);
   }
 
   async function rejoin(): Promise<void> {
@@ -157,6 +157,9 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
         return await arbiter.establish(command.version, establishedBy(command));
       case "resign":
         await arbiter.resign();
+        return { kind: "done", version: NO_VERSION };
+      case "read":
+        show(await arbiter.read());
         return { kind: "done", version: NO_VERSION };
     }
   }

@@ -50,10 +50,18 @@ async function startReceiver(factory: RcmFactory, name: string, got: Got[] = [])
   return context;
 }
 
+interface Latency {
+  readonly Total: number;
+  readonly Samples: number;
+  readonly MinNano: number;
+  readonly MaxNano: number;
+}
+
 interface Answer {
   readonly ctxs: readonly {
     readonly rx: { readonly Rms: readonly { readonly Address: string }[] };
     readonly Dropped: { readonly OtherCluster: number };
+    readonly Tier: { readonly Deliver: { readonly DeliverLatency?: Latency } };
   }[];
 }
 
@@ -195,4 +203,24 @@ for (const strategy of ["adaptive", "spin", "yield", "block"] as const) {
         assert.deepEqual(got.map(({ text }) => Number(text)), [...got.keys()]);
       }));
   }
+}
+
+for (const ack of ["auto", "manual"] as const) {
+  test(`10.1 LatencyStatisticCount: every message that is handed over counts, ack ${ack}`, () =>
+    withBus({ all: { LatencyStatisticCount: 40 } }, async (_bus, factory) => {
+      const got: Got[] = [];
+      const rx = factory.newRcmContext("rx1");
+      const receiver = rx.createReceiver(collect(got), 0, { ack });
+      await rx.start();
+      const tx = factory.newRcmContext("tx1");
+      const transmitter = tx.createTransmitter("t");
+      await tx.start();
+      assert.equal(await transmitter.connected(1, LIMIT_MS), true);
+      for (let i = 0; i < 100; i += 1) assert.equal(transmitter.sendData(`${i}`), 0);
+      await until(() => got.length === 100, "all messages");
+      if (ack === "manual") assert.equal(receiver.sendAck(99), 0);
+      const { DeliverLatency } = statistics(factory, "rx1").Tier.Deliver;
+      assert.deepEqual([DeliverLatency?.Total, DeliverLatency?.Samples], [100, 40]);
+      assert.ok(DeliverLatency!.MinNano <= DeliverLatency!.MaxNano);
+    }));
 }

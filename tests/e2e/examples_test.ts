@@ -64,6 +64,12 @@ for (const runtime of ["deno", "bun"] as const) {
     }
   });
 
+  e2e(`a Worker for each lane (${runtime})`, async () => {
+    const output = await runExample(runtime, "lanes/main.ts");
+    assert.match(output, /one thread: 40000 messages/);
+    assert.match(output, /two Workers: 40000 messages/);
+  });
+
   e2e(`two programs that share memory (feed in ${runtime})`, async () => {
     const reader = runExample(runtime === "deno" ? "bun" : "deno", "shared/strategy.ts");
     assert.match(await runExample(runtime, "shared/feed.ts"), /100000 quotes read/);

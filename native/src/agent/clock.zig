@@ -17,8 +17,8 @@ pub fn monotonic_ns() u64 {
     return @as(u64, @intCast(now.sec)) * ns_per_s + @as(u64, @intCast(now.nsec));
 }
 
-/// Nanoseconds of CLOCK_BOOTTIME: as `monotonic_ns`, but goes on while the machine is suspended. For
-/// leases: what others count as over must not look good here after a suspend.
+/// Nanoseconds of CLOCK_BOOTTIME: as `monotonic_ns`, but goes on while the machine is suspended.
+/// For leases: what others count as over must not look good here after a suspend.
 pub fn boottime_ns() u64 {
     const now = read(.BOOTTIME);
     return @as(u64, @intCast(now.sec)) * ns_per_s + @as(u64, @intCast(now.nsec));

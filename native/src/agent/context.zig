@@ -35,6 +35,8 @@ const Epoch = @import("../tier/epoch.zig").Epoch;
 const TxPosition = @import("../tier/tx_positions.zig").TxPosition;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
+const lanes_file = @import("lanes.zig");
+const Log = @import("../order/log.zig").Log;
 
 const Descriptor = record.Descriptor;
 const stack_bytes = 512 * 1024;
@@ -140,7 +142,8 @@ pub const Context = struct {
 
     /// A program that polls is not known to look again soon; who blocks wants no thread to look.
     fn may_lend(self: *const Context) bool {
-        if (self.rx == null or self.is_inline() or self.waker_id < 0) return false;
+        const rx = self.rx orelse return false;
+        if (self.is_inline() or self.waker_id < 0 or rx.lanes.len > 0) return false;
         if (wait.Strategy.parse(self.o().waitStrategy).? == .block) return false;
         return self.o().deliver == .callback or self.o().deliver == .iterate;
     }
@@ -294,7 +297,9 @@ pub const Context = struct {
                 wake = true;
             };
             const ordered = rx.log.ordered_next();
-            if (ordered != self.ordered_seen) {
+            if (rx.lanes.len > 0) {
+                has_messages = lanes_file.notify(self, rx.lanes);
+            } else if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
                 // JavaScript may have looked itself meanwhile, and have processed them.
                 has_messages = ordered != rx.taken_next();
@@ -364,7 +369,7 @@ pub const Context = struct {
 
     /// Inline contexts, for who asks for messages again and again: most looks are for messages
     /// alone, and everything else has its turn every few microseconds.
-    fn look_inline(self: *Context, rx: *RxAgent, wanted: u32) void {
+    pub fn look_inline(self: *Context, rx: *RxAgent, log: *const Log, wanted: u32) void {
         if (!self.is_inline()) return;
         const now_ticks = clock.ticks();
         const since_ticks = now_ticks -% self.step_ticks;
@@ -372,7 +377,7 @@ pub const Context = struct {
             _ = self.full_step();
             return;
         }
-        if (rx.log.ordered_next() - rx.log.read_next() >= wanted) return;
+        if (log.ordered_next() - log.read_next() >= wanted) return;
         // No lock is needed: nobody but this thread runs the receive agent of an inline context.
         if (!rx.token.is_free()) return;
         if (rx.look(self.step_ns, now_ticks)) {
@@ -441,12 +446,16 @@ pub const Context = struct {
         const at = log.processed_next();
         if (processed > log.read_next() - at) return null;
         if (processed > 0) {
-            self.note_processed(rx, self.descriptors()[0..processed]);
+            self.note_processed(rx, log, self.descriptors()[0..processed]);
             log.processed(at + processed);
             if (rx.windows != null) self.tell_processed(rx);
         }
-        if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, max);
+        if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, rx.log, max);
         if (log.read_next() != log.processed_next()) log.rewind();
+        return self.hand_over(log, max);
+    }
+
+    fn hand_over(self: *Context, log: *Log, max: u32) u32 {
         const filled = log.fill(self.descriptors(), max);
         if (log.latency) |l| if (filled > 0) l.reach(log.read_next(), clock.monotonic_ns());
         return filled;
@@ -457,8 +466,8 @@ pub const Context = struct {
         const at = rx.delivered.load(.monotonic);
         if (accepted > rx.log.read_next() - at) return null;
         if (accepted > 0) rx.delivered.store(at + accepted, .release);
-        if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, max);
-        return rx.log.fill(self.descriptors(), max);
+        if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, rx.log, max);
+        return self.hand_over(rx.log, max);
     }
 
     /// The program has processed everything below `next`. False: it was not handed so much.
@@ -470,11 +479,16 @@ pub const Context = struct {
     }
 
     /// Positions of streams move on; who is read in place is told, once for a run of messages.
-    fn note_processed(self: *Context, rx: *RxAgent, done: []const Descriptor) void {
+    pub fn note_processed(
+        self: *Context,
+        rx: *RxAgent,
+        log: *const Log,
+        done: []const Descriptor,
+    ) void {
         _ = self;
         for (done, 1..) |*d, next| {
             if (next < done.len and done[next].stream == d.stream) continue;
-            const msg_next = rx.log.header_of(d).msg_no + 1;
+            const msg_next = log.header_of(d).msg_no + 1;
             rx.delivered_next[d.stream] = msg_next;
             if (d.region == 0) continue;
             const slot = rx.receiver.streams[d.stream].slot.?;
@@ -483,7 +497,7 @@ pub const Context = struct {
     }
 
     /// What waited for that is taken now.
-    fn tell_processed(self: *Context, rx: *RxAgent) void {
+    pub fn tell_processed(self: *Context, rx: *RxAgent) void {
         barrier.full(); // The agent stores that it is stalled, then looks at what is processed.
         if (!rx.stalled.load(.monotonic)) return;
         for (&self.waiters) |*w| if (w.*) |*waiter| {
@@ -523,7 +537,16 @@ pub const Context = struct {
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
         if (rx.tier) |tier| if (tier.command_waits.load(.acquire)) return true;
-        return rx.log.ordered_next() != rx.taken_next();
+        if (rx.lanes.len == 0) return rx.log.ordered_next() != rx.taken_next();
+        for (rx.lanes) |*lane| if (lane.waits_for_own()) return true;
+        return lanes_file.any_fault(self);
+    }
+
+    /// The context's own thread has something to look at that came from another one. Any thread.
+    pub fn call_own(self: *Context) void {
+        if (self.waker_id < 0) return;
+        self.progressed.store(true, .release);
+        self.armed.notify(self.wakers, @intCast(self.waker_id));
     }
 
     pub fn notices(self: *Context, out: []abi.Notice) u32 {
@@ -578,6 +601,7 @@ pub const Context = struct {
         }
         if (self.draining.load(.acquire)) bits |= @backingInt(abi.ContextState.draining);
         if (self.is_drained()) bits |= @backingInt(abi.ContextState.drained);
+        if (lanes_file.any_visitor(self)) bits |= @backingInt(abi.ContextState.visited);
         return bits;
     }
 
@@ -594,7 +618,8 @@ pub const Context = struct {
         };
         self.drain_until_ns = clock.monotonic_ns() + longest_ms * clock.ns_per_ms;
         for (self.channels) |c| c.want_ack.store(true, .monotonic);
-        self.draining.store(true, .release);
+        self.draining.store(true, .seq_cst);
+        lanes_file.wake_all(self);
         if (self.is_lending) self.lending.give_back(self.rx_waiter());
         for (&self.waiters) |*w| if (w.*) |*x| x.wake();
     }
@@ -676,12 +701,14 @@ pub const Context = struct {
         if (self.shm_receivers) |*shm| shm.deinit();
         if (self.rx) |rx| {
             rx.deinit(gpa);
-            rx.holding.deinit(gpa);
-            if (rx.log.latency) |l| l.destroy(gpa);
-            rx.log.deinit(gpa);
-            context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
-            gpa.destroy(rx.holding);
-            gpa.destroy(rx.log);
+            if (rx.lanes.len > 0) lanes_file.free(gpa, rx.lanes) else {
+                rx.holding.deinit(gpa);
+                if (rx.log.latency) |l| l.destroy(gpa);
+                rx.log.deinit(gpa);
+                context_start.free_pools(gpa, .{ rx.pool, rx.holding_pool });
+                gpa.destroy(rx.holding);
+                gpa.destroy(rx.log);
+            }
             record_agent = rx.record;
             gpa.destroy(rx);
         }

@@ -36,6 +36,7 @@ const TierAgent = @import("tier_agent.zig").TierAgent;
 const Context = @import("context.zig").Context;
 const manual_ack = @import("manual_ack.zig");
 const Counters = @import("counters.zig").Counters;
+const lanes_file = @import("lanes.zig");
 const ShmPeers = @import("../session/shm_peers.zig").ShmPeers;
 const shm_windows = @import("shm_windows.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -80,11 +81,7 @@ pub fn start(gpa: std.mem.Allocator, r: Request, failure: *Failure) StartError!*
     if (self.o().tx.len > 0) try start_tx(self, failure);
     const receives = self.o().rx.len > 0 and self.o().deliver != .none;
     if (receives or self.o().tier != null) try start_rx(self, failure);
-    if (self.o().countersText.len > 0) {
-        var counters: Counters = undefined;
-        try counters.open(self, failure);
-        self.counters = counters;
-    }
+    try Counters.open(self, failure);
     if (self.rx) |rx| if (rx.record) |record| record.spawn() catch |e| {
         failure.set("cannot start a thread: {t}", .{e});
         return error.Native;
@@ -121,12 +118,6 @@ fn make_injector(self: *Context, salt: u64) !?Injector {
     if (!options.is_on()) return null;
     options.seed ^= salt *% 0x9e37_79b9_7f4a_7c15;
     return try .init(self.gpa, options);
-}
-
-/// Null: nobody wants to know (`LatencyStatisticCount`).
-fn make_latency(self: *const Context, first: u64) error{OutOfMemory}!?*Latency {
-    const count = self.o().latencySamples;
-    return if (count > 0) try Latency.create(self.gpa, count, first) else null;
 }
 
 // -------------------------------------------------------------------- sending
@@ -292,9 +283,8 @@ fn open_channel(
         .pending_done = &.{},
     };
     try c.init_buffers(gpa);
-    c.latency = try make_latency(self, open.window.written());
+    c.latency = try Latency.wanted(gpa, o.latencySamples, open.window.written());
     c.sender.settle();
-    c.tell_acked(open.acked_before);
     if (c.shm) |*s| s.settle();
     tell_start(self, c, open);
     return c;
@@ -371,6 +361,7 @@ fn close_outs(gpa: std.mem.Allocator, outs: []udp.Sender) void {
 }
 
 fn tell_start(self: *Context, c: *TxChannel, open: *const store_file.OpenWindow) void {
+    c.tell_acked(open.acked_before);
     if (open.recovery.resumed) c.sender.notices.log(.window_recovered, .info, .{
         .transport = c.transport,
         .args = .{
@@ -427,32 +418,40 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     errdefer if (control) |c| udp.close(c.fd);
     if (control) |c| _ = udp.set_ttl(c.fd, o.ttl);
 
-    const pools = try make_pools(self, region);
-    errdefer free_pools(gpa, pools);
+    const lanes = try make_lanes(self, region, failure);
+    errdefer if (lanes.len > 0) lanes_file.free(gpa, lanes);
+    const pools = if (lanes.len > 0)
+        .{ lanes[0].pool, lanes[0].pool }
+    else
+        try make_pools(self, region);
+    errdefer if (lanes.len == 0) free_pools(gpa, pools);
     const pool = pools[0];
     const record = try open_record(self, pool, failure);
     errdefer if (record) |r| {
         r.deinit(gpa);
         gpa.destroy(r);
     };
-    const log = try gpa.create(Log);
-    errdefer gpa.destroy(log);
-    log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
-    errdefer log.deinit(gpa);
-    if (record) |r| log.record_with(&r.recorder);
-    log.latency = try make_latency(self, log.next());
+    const log = if (lanes.len > 0) lanes[0].log else try make_log(gpa, pool, record);
+    errdefer if (lanes.len == 0) {
+        log.deinit(gpa);
+        gpa.destroy(log);
+    };
+    // Lanes have no latency statistics: each would need its own.
+    if (lanes.len == 0) log.latency = try Latency.wanted(gpa, o.latencySamples, log.next());
     errdefer if (log.latency) |l| l.destroy(gpa);
-    const holding = try gpa.create(loss.HoldingPool);
-    errdefer gpa.destroy(holding);
-    holding.* = try .init(gpa, pools[1], o.receiveBytes / limits.record_holding_divisor);
-    errdefer holding.deinit(gpa);
+    const holding = if (lanes.len > 0) lanes[0].holding else try make_holding(self, pools[1]);
+    errdefer if (lanes.len == 0) {
+        holding.deinit(gpa);
+        gpa.destroy(holding);
+    };
+    const orders = try orders_of(self, lanes, log, holding);
 
     const channels = try self.parsed.arena.allocator().alloc(stream_file.Channel, o.rx.len);
     const datagram_bytes = try describe_channels(self, channels, failure);
     const rx = try gpa.create(RxAgent);
     errdefer gpa.destroy(rx);
     rx.* = .{
-        .receiver = try .init(gpa, .{
+        .receiver = try .init_lanes(gpa, .{
             .cluster = o.clusterId,
             .id = o.id,
             .name = o.name,
@@ -462,7 +461,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .is_manual = o.ackManual and o.tier == null,
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
-        }, log, holding),
+        }, orders),
         .pool = pool,
         .holding_pool = pools[1],
         .record = record,
@@ -472,6 +471,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
         .control = control,
         .is_inline = self.is_inline(),
         .is_manual = o.ackManual and o.tier == null,
+        .lanes = lanes,
         .delivered = .init(log.processed_next()),
         .first_sqn = log.next(),
         .injector = try make_injector(self, 1 << 20),
@@ -495,6 +495,47 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
     self.rx = rx;
+}
+
+/// Without a total order: a lane for each topic.
+fn make_lanes(
+    self: *Context,
+    region: region_file.Region,
+    failure: *Failure,
+) StartError![]lanes_file.Lane {
+    if (self.o().isTotalOrder) return &.{};
+    var count: u32 = 0;
+    for (self.o().rx) |r| count = @max(count, @as(u32, r.lane) + 1);
+    return lanes_file.make(self.gpa, region, count, failure);
+}
+
+fn make_log(gpa: std.mem.Allocator, pool: *ChunkPool, record: ?*RecordAgent) StartError!*Log {
+    const log = try gpa.create(Log);
+    errdefer gpa.destroy(log);
+    log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
+    if (record) |r| log.record_with(&r.recorder);
+    return log;
+}
+
+fn make_holding(self: *Context, pool: *ChunkPool) StartError!*loss.HoldingPool {
+    const holding = try self.gpa.create(loss.HoldingPool);
+    errdefer self.gpa.destroy(holding);
+    const bytes_max = self.o().receiveBytes / limits.record_holding_divisor;
+    holding.* = try .init(self.gpa, pool, bytes_max);
+    return holding;
+}
+
+fn orders_of(
+    self: *Context,
+    lanes: []lanes_file.Lane,
+    log: *Log,
+    holding: *loss.HoldingPool,
+) StartError![]Receiver.Lane {
+    const arena = self.parsed.arena.allocator();
+    const orders = try arena.alloc(Receiver.Lane, @max(1, lanes.len));
+    orders[0] = .{ .log = log, .holding = holding };
+    for (lanes, 0..) |*lane, i| orders[i] = .{ .log = lane.log, .holding = lane.holding };
+    return orders;
 }
 
 /// Memory of the log and of early datagrams: one pool, or two where the log's is mapped from files.
@@ -641,6 +682,7 @@ fn describe_channels(
             .transport = r.transportId,
             .topic = r.topic,
             .partition = r.partitionNo,
+            .lane = if (self.o().isTotalOrder) 0 else r.lane,
             .is_multicast = is_multicast,
             .in_place = in_place,
             .heartbeat_timeout_ns = r.heartbeatTimeoutMs * clock.ns_per_ms,

@@ -14,6 +14,7 @@ const Stream = @import("../session/stream.zig").Stream;
 const tier_stats = @import("tier_stats.zig");
 const RxAgent = @import("rx_agent.zig").RxAgent;
 const Latency = @import("../stats/latency.zig").Latency;
+const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
 const role_init = 0x01;
 const role_single = 0x11;
@@ -117,7 +118,11 @@ fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
     if (rx.last_errno != 0) h.last_errno = rx.last_errno;
     if (rx.injector) |*i| h.dropped_injected += i.dropped;
     h.receive_bytes = rx.pool.bytes;
-    h.receive_used_bytes = rx.pool.bytes - @as(u64, rx.pool.free_count()) * rx.pool.chunk_bytes;
+    h.receive_used_bytes = used_bytes(rx.pool);
+    for (rx.lanes[@min(1, rx.lanes.len)..]) |*lane| {
+        h.receive_bytes += lane.pool.bytes;
+        h.receive_used_bytes += used_bytes(lane.pool);
+    }
     add_drops(h, &rx.receiver.counters);
     for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
 }
@@ -176,6 +181,10 @@ pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) u
 
 fn latency_stats(latency: ?*const Latency) snapshot.LatencyStats {
     return if (latency) |l| l.stats() else std.mem.zeroes(snapshot.LatencyStats);
+}
+
+fn used_bytes(pool: *const ChunkPool) u64 {
+    return pool.bytes - @as(u64, pool.free_count()) * pool.chunk_bytes;
 }
 
 fn tx_stats(self: *Context, c: *TxChannel, index: u32) snapshot.TxStats {
@@ -259,7 +268,7 @@ fn ack_stats(p: *const Peer) snapshot.AckStats {
 }
 
 fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
-    const highest = s.detector.highest(rx.holding, s.next);
+    const highest = s.detector.highest(rx.receiver.shared_of(s).holding, s.next);
     var drops: u64 = 0;
     for (rx.sockets) |x| drops += x.drops;
     return .{
@@ -281,7 +290,10 @@ fn rx_stats(rx: *RxAgent, s: *Stream) snapshot.RxStats {
         .gaps_open = @intFromBool(s.is_behind()) * (s.detector.count + 1),
         .connection_id = s.connection,
         .next_msg_no = s.next.msg,
-        .next_msg_no_deliver = @atomicLoad(u64, &rx.delivered_next[s.id], .monotonic),
+        .next_msg_no_deliver = if (s.is_manual)
+            @atomicLoad(u64, &s.processed, .monotonic)
+        else
+            @atomicLoad(u64, &rx.delivered_next[s.id], .monotonic),
         .msg_no_acked = if (s.is_manual) s.told else s.acked.msg,
         .max_msg_no = if (highest.frag > 0) highest.msg else highest.msg -| 1,
         .max_msg_no_nak = if (s.nak_end.frag > 0) s.nak_end.msg else s.nak_end.msg -| 1,
@@ -308,10 +320,17 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     var d = std.mem.zeroes(snapshot.DeliverStats);
     const rx = self.rx orelse return d;
     const log = rx.log;
-    const delivered = rx.taken_next();
-    const ordered = log.ordered_next();
+    var delivered = rx.taken_next();
+    var ordered = log.ordered_next();
+    // Lanes have no sequence of their own: they are counted together.
+    for (rx.lanes[@min(1, rx.lanes.len)..]) |*lane| {
+        delivered += lane.log.processed_next();
+        ordered += lane.log.ordered_next();
+    }
     // What is not recorded goes when it was processed.
-    d.first_msg_sqn = if (rx.record) |record| record.found.first_sqn else log.processed_next();
+    d.first_msg_sqn = if (rx.record) |record|
+        record.found.first_sqn
+    else if (rx.lanes.len > 0) delivered else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered - rx.first_sqn;

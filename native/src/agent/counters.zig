@@ -49,16 +49,28 @@ pub const Counters = struct {
     /// The streams that are written next; all are: nothing is left to do.
     next_streams: u32 = stream_sections,
 
-    pub fn open(
-        self: *Counters,
-        context: *Context,
-        text: *file.ErrorText,
-    ) error{ Shm, OutOfMemory }!void {
+    /// Before the context's threads start. Without a text there is no file.
+    pub fn open(context: *Context, text: *file.ErrorText) error{ Shm, OutOfMemory }!void {
+        if (context.o().countersText.len == 0) return;
+        context.counters = try make(context, text);
+        // Whoever looks at once finds what there is.
+        const self = &context.counters.?;
+        const now_ns = clock.monotonic_ns();
+        for (0..self.tx.len) |place| self.write_tx(context, @intCast(place), now_ns);
+        if (context.rx == null) return;
+        self.write_rx(context, now_ns);
+        for (0..stream_sections) |_| {
+            if (self.next_streams < stream_sections) self.write_streams(context, now_ns);
+        }
+    }
+
+    fn make(context: *Context, text: *file.ErrorText) error{ Shm, OutOfMemory }!Counters {
         const gpa = context.gpa;
         const o = context.o();
         const count = context.channels.len;
         const has_rx = context.rx != null;
-        const wishes = try gpa.alloc(file.Wish, count + if (has_rx) @as(u32, 1 + stream_sections) else 0);
+        const rx_sections: usize = if (has_rx) 1 + stream_sections else 0;
+        const wishes = try gpa.alloc(file.Wish, count + rx_sections);
         defer gpa.free(wishes);
         for (wishes[0..count], context.channels, 0..) |*wish, c, i| wish.* = .{
             .kind = .tx,
@@ -84,7 +96,7 @@ pub const Counters = struct {
             i += 1;
         };
         assert(i == count);
-        self.* = .{
+        return .{
             .file = try .open(gpa, .{
                 .prefix = o.prefix,
                 .context = o.name,
@@ -98,15 +110,6 @@ pub const Counters = struct {
             .tx = tx,
             .tx_index = tx_index,
         };
-        // Whoever looks at once finds what there is.
-        const now_ns = clock.monotonic_ns();
-        for (0..count) |place| self.write_tx(context, @intCast(place), now_ns);
-        if (has_rx) {
-            self.write_rx(context, now_ns);
-            for (0..stream_sections) |_| {
-                if (self.next_streams < stream_sections) self.write_streams(context, now_ns);
-            }
-        }
     }
 
     pub fn close(self: *Counters, gpa: std.mem.Allocator) void {
@@ -178,9 +181,9 @@ pub const Counters = struct {
 
     pub fn rx_deadline_ns(self: *const Counters, context: *const Context) ?u64 {
         if (self.next_streams < stream_sections) return 0;
-        const log = context.rx.?.log;
+        const rx = context.rx.?;
         const is_still = self.rx.mark == rx_mark(context) and
-            log.processed_next() == log.ordered_next();
+            rx.taken_next() == rx.log.ordered_next();
         return if (is_still) null else self.rx.due_ns;
     }
 };
@@ -196,5 +199,5 @@ fn rx_mark(context: *const Context) u64 {
     const log = rx.log;
     const received = @atomicLoad(u64, &rx.received_bytes, .monotonic);
     const sent = @atomicLoad(u64, &rx.sent_datagrams, .monotonic);
-    return received +% sent +% log.ordered_next() +% log.processed_next();
+    return received +% sent +% log.ordered_next() +% log.processed_next() +% rx.taken_next();
 }

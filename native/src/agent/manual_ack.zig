@@ -7,21 +7,13 @@
 //! it is replayed because the program wants it, and a sender keeps the highest position that it was
 //! ever told. Where the replay ends, a stream of which nothing was replayed is processed too.
 
-const Log = @import("../order/log.zig").Log;
 const RxAgent = @import("rx_agent.zig").RxAgent;
 
 /// Everything below `next` was processed; it is not beyond what was read.
 pub fn process(rx: *RxAgent, next: u64) void {
-    const log = rx.log;
-    const from = log.processed_next();
+    const from = rx.log.processed_next();
     if (next <= from) return;
-    for (from..next) |_| {
-        const header = log.next_done();
-        const stream = &rx.receiver.streams[header.stream];
-        @atomicStore(u64, &stream.processed, header.msg_no + 1, .release);
-        rx.delivered_next[header.stream] = header.msg_no + 1;
-    }
-    log.processed(next);
+    rx.receiver.process_to(next);
     settle_replay(rx, from);
 }
 

@@ -15,6 +15,7 @@ const Injector = @import("injector.zig").Injector;
 const Token = @import("token.zig").Token;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const TierAgent = @import("tier_agent.zig").TierAgent;
+const Lane = @import("lanes.zig").Lane;
 const ShmWindows = @import("shm_windows.zig").ShmWindows;
 const base_limits = @import("../limits.zig");
 const frame_ring = @import("../window/frame_ring.zig");
@@ -77,6 +78,8 @@ pub const RxAgent = struct {
     /// The program says by itself what it has processed (`sendAck`). All below `delivered` was then
     /// handed to it and accepted. The consumer's.
     is_manual: bool = false,
+    /// Without a total order: an order for each topic; `log`, `pool` and `holding` are the first's.
+    lanes: []Lane = &.{},
     delivered: std.atomic.Value(u64) = .init(0),
     /// Whoever processes runs this agent too (`Threading: inline`).
     is_inline: bool = false,
@@ -144,7 +147,7 @@ pub const RxAgent = struct {
         if (self.windows) |*w| work += self.read_windows(now_ns, w);
         if (self.injector) |*inj| {
             const n = inj.release(now_ns, self, deliver);
-            if (n > 0) self.log.publish();
+            if (n > 0) self.receiver.publish();
             work += n;
         }
         if (now_ns >= self.drops_due_ns) self.look_at_drops(now_ns);
@@ -166,7 +169,7 @@ pub const RxAgent = struct {
             for (0..looks) |_| {
                 for (w.sources, 0..) |*source, place| {
                     if (!source.has_message(&self.receiver)) continue;
-                    self.receiver.shared.wall_ms = self.calendar.ms(step_ns);
+                    self.receiver.set_wall(self.calendar.ms(step_ns));
                     if (self.log.latency) |l| l.now_ns = clock.monotonic_ns();
                     const taken = source.step(step_ns, &self.receiver, @intCast(place));
                     if (taken == 0) continue;
@@ -211,7 +214,7 @@ pub const RxAgent = struct {
 
     fn read_windows(self: *RxAgent, now_ns: u64, w: *ShmWindows) u32 {
         w.look(now_ns);
-        self.receiver.shared.wall_ms = self.calendar.ms(now_ns);
+        self.receiver.set_wall(self.calendar.ms(now_ns));
         var work: u32 = 0;
         const count: u32 = @intCast(w.sources.len);
         for (0..count) |i| {
@@ -231,7 +234,14 @@ pub const RxAgent = struct {
     }
 
     fn is_ahead(self: *const RxAgent) bool {
-        return self.is_inline and self.log.ordered_next() - self.taken_next() >= ahead_messages;
+        if (!self.is_inline) return false;
+        if (self.lanes.len == 0) {
+            return self.log.ordered_next() - self.taken_next() >= ahead_messages;
+        }
+        for (self.lanes) |*lane| {
+            if (lane.log.next() - lane.log.processed_next() < ahead_messages) return false;
+        }
+        return true;
     }
 
     /// Everything below needs no handing over any more. Any thread.
@@ -249,7 +259,7 @@ pub const RxAgent = struct {
             const bytes: []align(8) u8 = self.buffer[0..got.len];
             if (self.injector) |*i| {
                 i.pass(now_ns, got.from, bytes, self, deliver);
-                self.log.publish();
+                self.receiver.publish();
             } else self.receiver.on_buffer(now_ns, self.calendar.ms(now_ns), got.from, bytes);
         }
         return n;

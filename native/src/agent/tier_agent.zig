@@ -37,6 +37,7 @@ const receives_per_step = 32;
 const sends_per_step = 128;
 /// How soon what waits for the program's progress is looked at again.
 const feed_every_ns = clock.ns_per_ms;
+const beats_per_session = 16;
 
 pub const TierAgent = struct {
     gpa: std.mem.Allocator,
@@ -342,7 +343,9 @@ pub const TierAgent = struct {
     }
 
     pub fn next_deadline_ns(self: *const TierAgent, now_ns: u64) u64 {
-        var at = self.member.next_deadline_ns(now_ns);
+        // The heart beats in each step, and must not stand still for a third of the session's time.
+        const beat_ns = self.member.o.session_timeout_ns / beats_per_session;
+        var at = @min(self.member.next_deadline_ns(now_ns), now_ns + beat_ns);
         const waits = !self.host.tier_log.is_attached or
             self.host.told_sqn != self.host.committed_sqn;
         if (waits) at = @min(at, now_ns + feed_every_ns);

@@ -372,7 +372,7 @@ const World = struct {
             const tier = node.context.rx.?.tier.?;
             const m = &tier.member;
             std.debug.print("{d}: {t} role {t} next {d} committed {d} shown {d} given {d} attached {}\n", .{
-                i, m.phase, m.role(), tier.host.next(), m.committed, m.shown, node.next,
+                i,                              m.phase, m.role(), tier.host.next(), m.committed, m.shown, node.next,
                 tier.host.tier_log.is_attached,
             });
             std.debug.print("   counters {any}\n   durable {any} failed {t}\n", .{

@@ -151,12 +151,12 @@ pub const TierHost = struct {
             .from_sqn = o.from_sqn,
         });
         try self.tier_log.eras.ensureTotalCapacity(gpa, tier_limits.eras_max + 1);
-        receiver.shared.stage = &self.stage;
+        receiver.lanes[0].stage = &self.stage;
     }
 
     pub fn deinit(self: *TierHost) void {
-        for (self.receiver.active()) |*s| s.abort_extent(&self.receiver.shared);
-        self.receiver.shared.stage = null;
+        for (self.receiver.active()) |*s| s.abort_extent(&self.receiver.lanes[0]);
+        self.receiver.lanes[0].stage = null;
         self.stage.deinit(self.gpa);
         self.tier_log.deinit();
         self.gpa.free(self.ring);
@@ -342,7 +342,7 @@ pub const TierHost = struct {
     }
 
     fn move_stream(self: *TierHost, s: *Stream, msg_no: u64) void {
-        const shared = &self.receiver.shared;
+        const shared = &self.receiver.lanes[0];
         s.abort_extent(shared);
         s.next = .{ .msg = msg_no };
         s.has_position = true;
@@ -510,7 +510,7 @@ pub const TierHost = struct {
 
     /// The stream goes on from `msg_no`; what was taken beyond comes from its sender again.
     fn rewind_stream(self: *TierHost, s: *Stream, msg_no: u64) void {
-        const shared = &self.receiver.shared;
+        const shared = &self.receiver.lanes[0];
         self.stage.discard(s.id);
         s.detector.clear(shared.holding);
         self.stage.lanes[s.id].from = msg_no;

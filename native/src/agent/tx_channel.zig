@@ -58,6 +58,12 @@ pub const TxChannel = struct {
     send_flag: std.atomic.Value(bool) = .init(true),
     /// Of a tier: its leader's receivers have all below. Any thread tells it.
     told_acked: std.atomic.Value(u64) = .init(0),
+    /// Of a tier: what it was told of its role, by another thread; the agent's next step does it.
+    role_told: struct { is_leader: bool, epoch: Epoch } = .{ .is_leader = false, .epoch = .{} },
+    role_serial: std.atomic.Value(u32) = .init(0),
+    role_seen: u32 = 0,
+    /// For a moment, while the two above are written or read. Nothing else is taken meanwhile.
+    role_token: Token = .{},
     receive_due_ns: u64 = 0,
     tick_due_ns: u64 = 0,
     received_datagrams: u64 = 0,
@@ -93,7 +99,10 @@ pub const TxChannel = struct {
     pub fn step(self: *TxChannel, now_ns: u64) u32 {
         var work: u32 = 0;
         self.sender.send_flag = self.send_flag.load(.monotonic);
-        if (self.sender.o.tier) self.hear_acked();
+        if (self.sender.o.tier) {
+            self.hear_acked();
+            self.hear_role(now_ns);
+        }
         if (now_ns >= self.receive_due_ns or self.sender.credit() == 0) {
             self.receive_due_ns = now_ns + receive_every_ns;
             if (self.repair) |r| work += self.receive(now_ns, r.fd);
@@ -126,15 +135,24 @@ pub const TxChannel = struct {
     // ---------------------------------------------------------------- of a tier
 
     /// Of a member of a tier: it leads from now on, or follows, in the reign of `epoch`. Any
-    /// thread; for a moment it waits for whoever runs the agent. Once for each change is enough,
-    /// again does no harm.
+    /// thread, whatever else it holds: the agent's next step does it. Of several changes before
+    /// that the last one counts.
     pub fn set_tier_role(self: *TxChannel, is_leader: bool, epoch: Epoch) void {
         assert(self.sender.o.tier);
-        self.token.take();
-        defer self.token.give();
-        self.hear_acked();
+        self.role_token.take();
+        defer self.role_token.give();
+        self.role_told = .{ .is_leader = is_leader, .epoch = epoch };
+        _ = self.role_serial.fetchAdd(1, .release);
+    }
+
+    fn hear_role(self: *TxChannel, now_ns: u64) void {
+        if (self.role_serial.load(.acquire) == self.role_seen) return;
+        self.role_token.take();
+        const told = self.role_told;
+        self.role_seen = self.role_serial.raw;
+        self.role_token.give();
         const id = connection.next_id(self.window.connection_id());
-        role.set(&self.sender, clock.monotonic_ns(), is_leader, epoch, id);
+        role.set(&self.sender, now_ns, told.is_leader, told.epoch, id);
         self.tick_due_ns = 0;
     }
 
@@ -250,6 +268,7 @@ pub const TxChannel = struct {
     /// for sleeping).
     pub fn has_work(self: *TxChannel) bool {
         if (self.want_ack.load(.monotonic)) return true;
+        if (self.role_serial.load(.monotonic) != self.role_seen) return true;
         if (self.shm) |*shm| if (shm.has_frame()) return true;
         return self.sender.has_new_data() and self.pending_bytes == 0;
     }

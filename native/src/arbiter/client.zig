@@ -103,23 +103,56 @@ pub const State = struct {
 /// Type of a watch that tells of the session.
 pub const session_event: i32 = -1;
 
+/// Its calls, by their names in the library.
 pub const Api = struct {
-    zookeeper_init2: *const fn (Z, ?Watcher, i32, ?*const ClientId, ?*anyopaque, i32, LogCallback) callconv(.c) ?*Handle,
+    zookeeper_init2: *const Init2,
     zookeeper_close: *const fn (*Handle) callconv(.c) i32,
     zoo_recv_timeout: *const fn (*Handle) callconv(.c) i32,
     zoo_get_context: *const fn (*Handle) callconv(.c) ?*anyopaque,
     zoo_client_id: *const fn (*Handle) callconv(.c) *const ClientId,
     zoo_set_servers_resolution_delay: *const fn (*Handle, i32) callconv(.c) i32,
     zoo_set_debug_level: *const fn (i32) callconv(.c) void,
-    zoo_add_auth: *const fn (*Handle, Z, [*]const u8, i32, ?VoidDone, Data) callconv(.c) i32,
-    zoo_acreate: *const fn (*Handle, Z, ?[*]const u8, i32, *const AclVector, i32, StringDone, Data) callconv(.c) i32,
+    zoo_add_auth: *const AddAuth,
+    zoo_acreate: *const Acreate,
     zoo_adelete: *const fn (*Handle, Z, i32, VoidDone, Data) callconv(.c) i32,
-    zoo_aset: *const fn (*Handle, Z, ?[*]const u8, i32, i32, StatDone, Data) callconv(.c) i32,
+    zoo_aset: *const Aset,
     zoo_aget: *const fn (*Handle, Z, i32, DataDone, Data) callconv(.c) i32,
-    zoo_awexists: *const fn (*Handle, Z, ?Watcher, ?*anyopaque, StatDone, Data) callconv(.c) i32,
-    zoo_awget_children: *const fn (*Handle, Z, ?Watcher, ?*anyopaque, StringsDone, Data) callconv(.c) i32,
+    zoo_awexists: *const Awexists,
+    zoo_awget_children: *const AwgetChildren,
     zoo_async: *const fn (*Handle, Z, StringDone, Data) callconv(.c) i32,
-    zoo_amulti: *const fn (*Handle, i32, [*]const Op, [*]OpResult, VoidDone, Data) callconv(.c) i32,
+    zoo_amulti: *const Amulti,
+
+    const Init2 = fn (
+        Z,
+        ?Watcher,
+        i32,
+        ?*const ClientId,
+        ?*anyopaque,
+        i32,
+        LogCallback,
+    ) callconv(.c) ?*Handle;
+    const AddAuth = fn (*Handle, Z, [*]const u8, i32, ?VoidDone, Data) callconv(.c) i32;
+    const Acreate = fn (
+        *Handle,
+        Z,
+        ?[*]const u8,
+        i32,
+        *const AclVector,
+        i32,
+        StringDone,
+        Data,
+    ) callconv(.c) i32;
+    const Aset = fn (*Handle, Z, ?[*]const u8, i32, i32, StatDone, Data) callconv(.c) i32;
+    const Awexists = fn (*Handle, Z, ?Watcher, ?*anyopaque, StatDone, Data) callconv(.c) i32;
+    const AwgetChildren = fn (
+        *Handle,
+        Z,
+        ?Watcher,
+        ?*anyopaque,
+        StringsDone,
+        Data,
+    ) callconv(.c) i32;
+    const Amulti = fn (*Handle, i32, [*]const Op, [*]OpResult, VoidDone, Data) callconv(.c) i32;
 };
 
 var api: Api = undefined;

@@ -280,8 +280,9 @@ pub const Session = struct {
         // The client keeps one watch for each path, function and context: setting it again is free.
         const context: ?*anyopaque = @ptrFromInt(@as(usize, r.count) + 1);
         const len: i32 = @intCast(r.data.len);
+        const data = r.data.ptr;
         return switch (r.op) {
-            .create => api.zoo_acreate(zh, r.path, r.data.ptr, len, acl_of(r), mode_of(r), on_string, p),
+            .create => api.zoo_acreate(zh, r.path, data, len, acl_of(r), mode_of(r), on_string, p),
             .remove => api.zoo_adelete(zh, r.path, r.version, on_void, p),
             .set => api.zoo_aset(zh, r.path, r.data.ptr, len, r.version, on_stat, p),
             .get => api.zoo_aget(zh, r.path, 0, on_data, p),

@@ -64,6 +64,8 @@ pub const Log = struct {
     history: ?*TierLog = null,
     /// Bytes in front of the first record of a chunk.
     head_bytes: u32 = 0,
+    /// Without a total order: descriptors tell the sender's number instead of the place.
+    tells_number: bool = false,
     /// By chunk: the segment that follows it. Written before the publication of what is there.
     next_chunk: []u32,
     retired: []Retired,
@@ -315,7 +317,7 @@ pub const Log = struct {
                 .length = at.length,
                 .stream = header.stream,
                 .args = @as(u32, header.tx_arg) << 16 | header.msg_arg,
-                .sqn = @floatFromInt(header.sqn),
+                .sqn = @floatFromInt(if (self.tells_number) header.msg_no else header.sqn),
                 .header8 = @intCast(offset >> 3),
                 .region = at.region,
             };
@@ -332,7 +334,10 @@ pub const Log = struct {
             self.retired_head = self.slot_after(self.retired_head, 1);
             self.retired_count -= 1;
             // First out of the segment, then the segment goes.
-            if (oldest.is_segment) self.oldest = self.segment_after(oldest.first, oldest.sqn);
+            if (oldest.is_segment) {
+                self.oldest = self.segment_after(oldest.first, oldest.sqn);
+                if (self.done.sqn == oldest.sqn) self.done = self.oldest;
+            }
             self.pool.release(oldest.first, oldest.count);
         }
         if (sqn == self.read.sqn) self.oldest = self.read;

@@ -220,6 +220,22 @@ fn stream_of(self: *Receiver, p: *Pending) ?*Stream {
     return null;
 }
 
+/// What was agreed on.
+fn take_terms(s: *Stream, p: *const Pending, c: *const frame.Confirm) void {
+    s.connection = p.connection;
+    s.epoch = p.epoch;
+    s.session_token = c.session_token;
+    s.stream_token = c.stream_token;
+    s.repair = p.repair;
+    s.data_from = p.data_from;
+    s.tx_arg = c.tx_arg;
+    s.name = p.name;
+    s.name_len = p.name_len;
+    s.group_size = @max(1, c.group_size);
+    s.window_datagrams = c.window_datagrams;
+    s.opening = p.opening;
+}
+
 fn activate(
     self: *Receiver,
     now_ns: u64,
@@ -231,7 +247,7 @@ fn activate(
     const s = stream_of(self, p) orelse return;
     const is_new = s.connection != p.connection or !epochs.eql(s.epoch, p.epoch);
     if (mutant.on(.leader_begins_anew) and !epochs.eql(s.epoch, p.epoch)) s.has_position = false;
-    const shared = &self.shared;
+    const shared = self.shared_of(s);
     if (is_new) {
         // Nothing that is not ordered yet may be completed with bytes of another connection.
         if (!mutant.on(.mixed_connections)) s.let_go(shared);
@@ -248,18 +264,7 @@ fn activate(
         const have = s.detector.highest(shared.holding, .{ .msg = 0 });
         s.announced = Position.max(have, .{ .msg = c.announced });
     }
-    s.connection = p.connection;
-    s.epoch = p.epoch;
-    s.session_token = c.session_token;
-    s.stream_token = c.stream_token;
-    s.repair = p.repair;
-    s.data_from = p.data_from;
-    s.tx_arg = c.tx_arg;
-    s.name = p.name;
-    s.name_len = p.name_len;
-    s.group_size = @max(1, c.group_size);
-    s.window_datagrams = c.window_datagrams;
-    s.opening = p.opening;
+    take_terms(s, p, c);
     s.last_heard_ns = now_ns;
     s.last_ack_ns = now_ns;
     s.ack_now = true;
@@ -327,10 +332,10 @@ fn settle_position(
     if (!s.has_position or mutant.on(.position_forgotten)) {
         s.next = .{ .msg = start };
         s.has_position = true;
-        if (self.shared.stage) |stage| stage.begin(s);
+        if (self.lanes[0].stage) |stage| stage.begin(s);
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
-        s.lose(&self.shared, c.first);
+        s.lose(self.shared_of(s), c.first);
     } else if (is_wiped and s.next.msg > c.connection_first) {
         self.notices.log(.sender_wiped_rx, .imp, .{
             .transport = s.key.transport,
@@ -402,7 +407,7 @@ pub fn challenge_again(self: *Receiver, now_ns: u64, s: *Stream) void {
 
 /// A leader tells what it has ordered, everybody else what is committed.
 fn tier_position(self: *const Receiver, s: ?*const Stream, same: bool) ?Position {
-    const stage = self.shared.stage orelse return null;
+    const stage = self.lanes[0].stage orelse return null;
     return stage.told_position(s orelse return null, same);
 }
 
@@ -410,7 +415,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const s = self.find(p.key);
     const same = s != null and s.?.has_position and s.?.connection == p.connection;
     const told = tier_position(self, s, same);
-    const has = if (self.shared.stage != null) told != null else s != null and s.?.has_position;
+    const has = if (self.lanes[0].stage != null) told != null else s != null and s.?.has_position;
     // What is not processed yet may not be given back; a sender without numbers has nothing to give
     // back, and may not begin with one that was taken under its old window. A tier says where its
     // log ends.
@@ -418,8 +423,7 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const unprocessed = is_kept and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
         .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
-    else if (told) |position| position
-    else if (has) s.?.next else .{ .msg = 0 };
+    else if (told) |position| position else if (has) s.?.next else .{ .msg = 0 };
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
         frame.SynReply,

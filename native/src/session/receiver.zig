@@ -59,7 +59,8 @@ pub const Counters = struct {
 
 pub const Receiver = struct {
     o: Options,
-    shared: stream_file.Shared,
+    /// One for each order: without a total order each topic has its own.
+    lanes: []stream_file.Shared,
     streams: []Stream,
     count: u32 = 0,
     last: u32 = 0,
@@ -86,17 +87,27 @@ pub const Receiver = struct {
         log: *log_file.Log,
         holding: *loss.HoldingPool,
     ) !Receiver {
+        return init_lanes(gpa, o, &.{.{ .log = log, .holding = holding }});
+    }
+
+    pub const Lane = struct { log: *log_file.Log, holding: *loss.HoldingPool };
+
+    /// With an order for each lane that a channel names.
+    pub fn init_lanes(gpa: std.mem.Allocator, o: Options, orders: []const Lane) !Receiver {
         assert(o.id != 0);
+        const lanes = try gpa.alloc(stream_file.Shared, orders.len);
+        errdefer gpa.free(lanes);
+        for (lanes, orders) |*lane, order| lane.* = .{
+            .log = order.log,
+            .holding = order.holding,
+            .notices = undefined,
+            .is_total_order = o.is_total_order,
+        };
         var rng: std.Random.DefaultPrng = .init(o.seed);
         const instance = (rng.random().int(u64) << 16) | o.id;
         return .{
             .o = o,
-            .shared = .{
-                .log = log,
-                .holding = holding,
-                .notices = undefined,
-                .is_total_order = o.is_total_order,
-            },
+            .lanes = lanes,
             .streams = try gpa.alloc(Stream, limits.streams_max),
             .rng = rng,
             .instance = instance,
@@ -105,14 +116,35 @@ pub const Receiver = struct {
 
     /// To be called once the struct is where it stays.
     pub fn settle(self: *Receiver) void {
-        self.shared.notices = &self.notices;
+        for (self.lanes) |*lane| lane.notices = &self.notices;
+    }
+
+    /// What the streams of its lane share.
+    pub inline fn shared_of(self: *Receiver, s: *const Stream) *stream_file.Shared {
+        return &self.lanes[s.channel.lane];
+    }
+
+    /// The calendar's time of what comes next.
+    pub fn set_wall(self: *Receiver, wall_ms: u64) void {
+        for (self.lanes) |*lane| lane.wall_ms = wall_ms;
+    }
+
+    fn set_now(self: *Receiver, now_ns: u64) void {
+        for (self.lanes) |*lane| lane.now_ns = now_ns;
+    }
+
+    /// Everything appended becomes visible.
+    pub fn publish(self: *Receiver) void {
+        for (self.lanes) |*lane| lane.log.publish();
     }
 
     pub fn deinit(self: *Receiver, gpa: std.mem.Allocator) void {
         for (self.active()) |*s| {
-            s.detector.clear(self.shared.holding);
-            s.abort_extent(&self.shared);
+            const shared = self.shared_of(s);
+            s.detector.clear(shared.holding);
+            s.abort_extent(shared);
         }
+        gpa.free(self.lanes);
         gpa.free(self.streams);
     }
 
@@ -130,15 +162,15 @@ pub const Receiver = struct {
         from: Address,
         bytes: []align(8) u8,
     ) void {
-        self.shared.wall_ms = wall_ms;
-        self.shared.now_ns = now_ns;
+        self.set_wall(wall_ms);
+        self.set_now(now_ns);
         var left = bytes;
         while (left.len > 0) {
             self.counters.datagrams += 1;
             const used = self.on_datagram(now_ns, from, left);
             left = @alignCast(left[used..]);
         }
-        self.shared.log.publish();
+        self.publish();
     }
 
     /// Handles the first datagram of `bytes` and says how long it was.
@@ -197,7 +229,7 @@ pub const Receiver = struct {
         if (!self.authentic(s, h, bytes)) return;
         switch (kind) {
             .data, .fragment => {
-                s.on_data(&self.shared, now_ns, h, self.rng.random());
+                s.on_data(self.shared_of(s), now_ns, h, self.rng.random());
                 self.revive(now_ns, s);
                 if (s.ack_now) self.dirty = true;
                 self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
@@ -208,6 +240,19 @@ pub const Receiver = struct {
             .rst => self.on_rst(now_ns, s, h),
             else => unreachable,
         }
+    }
+
+    /// The program has processed everything below `next`, a place in the order that was read. Of the
+    /// thread that takes messages, where the program acknowledges.
+    pub fn process_to(self: *Receiver, next: u64) void {
+        assert(self.o.is_manual and self.lanes.len == 1);
+        const log = self.lanes[0].log;
+        for (log.processed_next()..next) |_| {
+            const header = log.next_done();
+            const s = &self.streams[header.stream];
+            @atomicStore(u64, &s.processed, header.msg_no + 1, .release);
+        }
+        log.processed(next);
     }
 
     /// The program may acknowledge soon what was just taken.
@@ -252,7 +297,7 @@ pub const Receiver = struct {
         s.has_position = has_position;
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
-        if (self.shared.stage) |stage| stage.restore(s);
+        if (self.lanes[0].stage) |stage| stage.restore(s);
         // Nothing of it counts as processed before the program has said so again.
         s.tail = next_msg;
         return true;
@@ -285,9 +330,9 @@ pub const Receiver = struct {
     /// The stream moved, or may move: takes what is held at its end, and starts timers of gaps.
     pub fn watch(self: *Receiver, now_ns: u64, s: *Stream) void {
         if (s.slot != null) return; // Nothing can be missing in memory.
-        s.take_held(&self.shared);
+        s.take_held(self.shared_of(s));
         s.detector.watch(
-            self.shared.holding,
+            self.shared_of(s).holding,
             now_ns,
             s.next,
             s.announced,
@@ -332,12 +377,12 @@ pub const Receiver = struct {
         const told: Position = .{ .msg = h.number, .frag = b.frag };
         if (s.slot == null and from.eql(s.repair)) {
             // To this receiver alone: the answer to a NAK for what was never sent.
-            s.announced = Position.max(told, s.detector.highest(self.shared.holding, s.next));
+            s.announced = Position.max(told, s.detector.highest(self.shared_of(s).holding, s.next));
         } else s.announced = Position.max(s.announced, told);
         if (h.flags().ack_request) {
             s.ack_now = true;
             self.dirty = true;
-            if (self.shared.stage) |stage| _ = stage.mark(s, s.announced.msg);
+            if (self.lanes[0].stage) |stage| _ = stage.mark(s, s.announced.msg);
         }
         self.revive(now_ns, s);
         self.watch(now_ns, s);
@@ -352,7 +397,7 @@ pub const Receiver = struct {
             self.counters.bad_token += 1;
             return;
         }
-        s.on_fill(&self.shared, h.number, f.end, @fromBackingInt(@intCast(f.reason)));
+        s.on_fill(self.shared_of(s), h.number, f.end, @fromBackingInt(@intCast(f.reason)));
         self.watch(now_ns, s);
         self.dirty = true;
     }
@@ -374,7 +419,7 @@ pub const Receiver = struct {
                 });
                 const was_started = s.phase == .started;
                 s.phase = .closed;
-                s.let_go(&self.shared);
+                s.let_go(self.shared_of(s));
                 if (was_started) self.tell_no_transmitter(s);
             },
             .unknown_session, .disconnected => {
@@ -407,7 +452,7 @@ pub const Receiver = struct {
     pub fn tick(self: *Receiver, now_ns: u64) void {
         const room_is_back = self.was_withheld and !self.any_withheld();
         if (now_ns < self.deadline_ns and !room_is_back) return;
-        self.shared.now_ns = now_ns;
+        self.set_now(now_ns);
         if (now_ns >= self.room_due_ns and room.is_wanted(self)) {
             self.room_due_ns = now_ns + ns_per_ms;
             room.find(self, now_ns);
@@ -447,7 +492,7 @@ pub const Receiver = struct {
 
     fn any_withheld(self: *Receiver) bool {
         for (self.active()) |*s| {
-            if (s.phase == .started and (s.no_memory or s.withheld(&self.shared))) return true;
+            if (s.phase == .started and (s.no_memory or s.withheld(self.shared_of(s)))) return true;
         }
         return false;
     }
@@ -465,7 +510,7 @@ pub const Receiver = struct {
             .name = s.name_slice(),
         });
         s.phase = .lost;
-        s.let_go(&self.shared);
+        s.let_go(self.shared_of(s));
         self.tell_no_transmitter(s);
     }
 
@@ -476,7 +521,7 @@ pub const Receiver = struct {
         if (s.extent == null and s.detector.count == 0) return never;
         const until_ns = s.last_heard_ns + s.channel.heartbeat_timeout_ns;
         if (now_ns < until_ns) return until_ns;
-        s.let_go(&self.shared);
+        s.let_go(self.shared_of(s));
         return never;
     }
 
@@ -557,12 +602,12 @@ pub const Receiver = struct {
 
     /// What it acknowledges is acknowledged by the tier.
     pub fn is_tier_member(self: *const Receiver) bool {
-        const stage = self.shared.stage orelse return false;
+        const stage = self.lanes[0].stage orelse return false;
         return !stage.is_observer;
     }
 
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
-        const taken = s.ack_position(&self.shared);
+        const taken = s.ack_position(self.shared_of(s));
         const at = s.said_position(taken);
         s.ack_now = false;
         s.since_ack_datagrams = 0;
@@ -570,9 +615,9 @@ pub const Receiver = struct {
         s.acked = taken;
         s.told = at.msg;
         s.counters.acks_sent += 1;
-        const withheld = s.no_memory or s.withheld(&self.shared);
+        const withheld = s.no_memory or s.withheld(self.shared_of(s));
         if (withheld) self.was_withheld = true;
-        s.tell_full(&self.shared, withheld);
+        s.tell_full(self.shared_of(s), withheld);
         const sealed = s.channel.group_key != null;
         const body = frame.begin(
             frame.Ack,
@@ -596,7 +641,7 @@ pub const Receiver = struct {
             s.detector.due_ns = std.math.maxInt(u64);
             return null;
         }
-        if (s.no_memory or s.withheld(&self.shared)) {
+        if (s.no_memory or s.withheld(self.shared_of(s))) {
             // No room for the answer: ask when there is.
             s.detector.due_ns = now_ns + ns_per_ms;
             self.deadline_ns = @min(self.deadline_ns, s.detector.due_ns);
@@ -607,7 +652,7 @@ pub const Receiver = struct {
             image.ptr + frame.header_bytes + @sizeOf(frame.Nak),
         ));
         const due = s.detector.collect(
-            self.shared.holding,
+            self.shared_of(s).holding,
             now_ns,
             s.next,
             s.announced,
@@ -650,7 +695,7 @@ pub const Receiver = struct {
     }
 
     fn give_up(self: *Receiver, now_ns: u64, s: *Stream, waited_ns: u64) void {
-        const held = s.detector.peek(self.shared.holding);
+        const held = s.detector.peek(self.shared_of(s).holding);
         const end: Position = if (held) |x| x.begin else s.announced;
         // A message of which a part is missing is lost as a whole.
         const to = if (end.frag == 0) end.msg else end.msg + 1;
@@ -660,8 +705,8 @@ pub const Receiver = struct {
             .name = s.name_slice(),
             .args = .{ number(s.next.msg), number(to - 1), number(waited_ns / ns_per_ms), 0 },
         });
-        s.lose(&self.shared, to);
-        self.shared.log.publish();
+        s.lose(self.shared_of(s), to);
+        self.shared_of(s).log.publish();
         self.watch(now_ns, s);
     }
 

@@ -523,7 +523,7 @@ const World = struct {
         expect(self.log.ordered_next() == self.log.next(), "what was taken is visible");
         expect(self.log.processed_next() <= self.log.ordered_next(), "nobody reads ahead");
         expect(self.holding.used_bytes <= self.holding.bytes_max, "what is held is bounded");
-        expect(receiver.shared.extent_bytes <= self.pool.bytes, "what is reserved is bounded");
+        expect(receiver.lanes[0].extent_bytes <= self.pool.bytes, "what is reserved is bounded");
         var held: u64 = 0;
         for (receiver.active(), 0..) |*s, i| {
             held += s.detector.count;
@@ -592,7 +592,7 @@ const World = struct {
     fn expect_empty(self: *World) void {
         expect(self.holding.used == 0, "nothing is held for who is gone");
         expect(self.holding.used_bytes == 0, "and takes no memory");
-        expect(self.receiver.shared.extent_bytes == 0, "nothing is reserved for who is gone");
+        expect(self.receiver.lanes[0].extent_bytes == 0, "nothing is reserved for who is gone");
     }
 
     fn drain(self: *World) void {

@@ -31,37 +31,40 @@ fn is_drained(shared: *const Shared) bool {
 
 /// Somebody waits for room, or is favoured: `find` has something to do.
 pub fn is_wanted(self: *Receiver) bool {
-    if (self.shared.favoured != null) return true;
-    for (self.active()) |*s| if (waits(&self.shared, s)) return true;
+    for (self.lanes) |*shared| if (shared.favoured != null) return true;
+    for (self.active()) |*s| if (waits(self.shared_of(s), s)) return true;
     return false;
 }
 
 /// Lets those go on for whom there is room again, and makes room for the first of the others.
 pub fn find(self: *Receiver, now_ns: u64) void {
     if (mutant.on(.room_never_made)) return;
-    const shared = &self.shared;
+    for (self.lanes) |*shared| find_in(self, now_ns, shared);
+}
+
+fn find_in(self: *Receiver, now_ns: u64, shared: *Shared) void {
     // In a tier each stream has its own room, and waits for nothing of another.
-    if (shared.stage != null) return go_on(self, now_ns);
+    if (shared.stage != null) return go_on(self, now_ns, shared);
     if (shared.favoured) |id| {
         if (!waits(shared, &self.streams[id])) shared.favoured = null;
     }
-    go_on(self, now_ns);
-    const s = first_waiting(self) orelse return;
+    go_on(self, now_ns, shared);
+    const s = first_waiting(self, shared) orelse return;
     if (s.starved_since_ns == 0) s.starved_since_ns = now_ns;
     const is_stalled = now_ns >= s.starved_since_ns + limits.memory_stall_ns;
     var dropped = if (is_stalled) drop_stalled(self, now_ns, s) else false;
     // Without early datagrams it might fit.
     const may_fit = !s.no_memory or s.wanted_bytes <= shared.free_of_extents();
     const is_time = is_stalled or is_drained(shared);
-    if (is_time and may_fit and drop_held(self, now_ns)) dropped = true;
+    if (is_time and may_fit and drop_held(self, now_ns, shared)) dropped = true;
     if (!dropped) return;
     shared.favoured = s.id;
-    go_on(self, now_ns);
+    go_on(self, now_ns, shared);
 }
 
-fn go_on(self: *Receiver, now_ns: u64) void {
-    const shared = &self.shared;
+fn go_on(self: *Receiver, now_ns: u64, shared: *Shared) void {
     for (self.active()) |*s| {
+        if (self.shared_of(s) != shared) continue;
         if (!s.no_memory or s.phase != .started) continue;
         if (shared.favoured) |id| if (id != s.id) continue;
         if (!s.would_fit(shared)) continue;
@@ -72,22 +75,22 @@ fn go_on(self: *Receiver, now_ns: u64) void {
     shared.log.publish();
 }
 
-fn first_waiting(self: *Receiver) ?*Stream {
+fn first_waiting(self: *Receiver, shared: *Shared) ?*Stream {
     var first: ?*Stream = null;
     for (self.active()) |*s| {
-        if (!waits(&self.shared, s)) continue;
+        if (self.shared_of(s) != shared or !waits(shared, s)) continue;
         if (first == null or s.key.less(first.?.key)) first = s;
     }
     return first;
 }
 
 /// Drops all early datagrams. True when there were some.
-fn drop_held(self: *Receiver, now_ns: u64) bool {
+fn drop_held(self: *Receiver, now_ns: u64, shared: *Shared) bool {
     var any = false;
     for (self.active()) |*s| {
-        if (s.detector.count == 0) continue;
+        if (self.shared_of(s) != shared or s.detector.count == 0) continue;
         any = true;
-        s.detector.clear(self.shared.holding);
+        s.detector.clear(shared.holding);
         if (s.phase == .started) self.watch(now_ns, s);
     }
     return any;
@@ -95,12 +98,14 @@ fn drop_held(self: *Receiver, now_ns: u64) bool {
 
 /// Gives up messages in assembly that do not grow and have to stand back. True when there was one.
 fn drop_stalled(self: *Receiver, now_ns: u64, favoured: *const Stream) bool {
+    const shared = self.shared_of(favoured);
     var any = false;
     for (self.active()) |*s| {
+        if (self.shared_of(s) != shared) continue;
         if (s.extent == null or !favoured.key.less(s.key)) continue;
         if (now_ns < s.moved_ns + limits.memory_stall_ns) continue;
         any = true;
-        s.let_go(&self.shared);
+        s.let_go(shared);
         if (s.phase == .started) self.watch(now_ns, s);
     }
     return any;

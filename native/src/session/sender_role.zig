@@ -25,15 +25,17 @@ pub fn set(
     connection: u64,
 ) void {
     assert(self.o.tier);
-    if (self.phase == .closed or epochs.less(epoch, self.epoch)) return;
-    const is_same = epochs.eql(epoch, self.epoch);
-    if (is_leader == (self.phase == .started) and (is_same or !is_leader)) {
-        self.epoch = epoch;
+    if (self.phase == .closed) return;
+    if (!is_leader) {
+        self.epoch = epochs.max(self.epoch, epoch);
+        if (self.phase != .follower) fall_silent(self, now_ns);
         return;
     }
+    const is_over = epochs.less(epoch, self.epoch);
+    if (is_over or self.phase == .started and epochs.eql(epoch, self.epoch)) return;
     self.epoch = epoch;
     fall_silent(self, now_ns);
-    if (is_leader) speak(self, now_ns, connection);
+    speak(self, now_ns, connection);
 }
 
 fn fall_silent(self: *Sender, now_ns: u64) void {

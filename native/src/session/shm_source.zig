@@ -84,7 +84,7 @@ pub const ShmSource = struct {
                 .refused => null,
             };
             if (h) |x| if (x.source != self.source or x.transport != self.transport) continue;
-            r.on_buffer(now_ns, r.shared.wall_ms, address_of(place), bytes);
+            r.on_buffer(now_ns, r.lanes[0].wall_ms, address_of(place), bytes);
         }
         return work + self.take(now_ns, r);
     }
@@ -162,7 +162,7 @@ pub const ShmSource = struct {
         }
         s.last_heard_ns = now_ns;
         s.announced = frame.Position.max(s.announced, s.next);
-        r.shared.log.publish();
+        r.shared_of(s).log.publish();
         return n;
     }
 
@@ -199,9 +199,9 @@ pub const ShmSource = struct {
             offset <= w.arena_bytes and node.length <= w.arena_bytes - offset and
             node.length <= base_limits.message_bytes_max;
         const is_copied = copies(r, s);
-        const fits = !is_copied or node.length <= r.shared.log.payload_bytes_max();
+        const fits = !is_copied or node.length <= r.shared_of(s).log.payload_bytes_max();
         if (node.flags & layout.flag_lost != 0 or !in_bounds or !fits) {
-            s.lose(&r.shared, no + 1);
+            s.lose(r.shared_of(s), no + 1);
             r.dirty = true;
             return true;
         }
@@ -235,8 +235,8 @@ pub const ShmSource = struct {
 
     /// What is recorded is copied, and what the program acknowledges when it likes: its sender's
     /// memory is not held for that. Else the order gets a reference.
-    fn copies(r: *const Receiver, s: *const Stream) bool {
-        return r.shared.log.recorder != null or s.is_manual;
+    fn copies(r: *Receiver, s: *const Stream) bool {
+        return r.shared_of(s).log.recorder != null or s.is_manual;
     }
 
     /// False: there is no room.
@@ -244,17 +244,17 @@ pub const ShmSource = struct {
         const meta: record.Meta = .{
             .stream = s.id,
             .msg_no = s.next.msg,
-            .time_ms = r.shared.wall_ms,
+            .time_ms = r.shared_of(s).wall_ms,
             .msg_arg = node.msg_arg,
             .tx_arg = s.tx_arg,
         };
         if (copies(r, s)) {
             const offset = @as(u64, node.offset8) * base_limits.payload_alignment;
             const payload = w.arena[offset..][0..node.length];
-            _ = r.shared.log.append(meta, payload) catch return false;
+            _ = r.shared_of(s).log.append(meta, payload) catch return false;
             return true;
         }
-        _ = r.shared.log.append_reference(meta, .{
+        _ = r.shared_of(s).log.append_reference(meta, .{
             .offset8 = node.offset8,
             .length = node.length,
             .region = w.region,

@@ -62,6 +62,8 @@ pub const Channel = struct {
     transport: u16,
     topic: []const u8 = "",
     partition: u16 = 0,
+    /// Which of the receiver's orders its messages go to (0 where there is one).
+    lane: u16 = 0,
     is_multicast: bool,
     heartbeat_timeout_ns: u64,
     ack_interval_ns: u64,
@@ -74,7 +76,7 @@ pub const Channel = struct {
     }
 };
 
-/// What all streams of a context share.
+/// What all streams of a lane share: with a total order, all of a context.
 pub const Shared = struct {
     log: *log_file.Log,
     /// In a tier what is complete waits here for its place in the order.
@@ -645,7 +647,9 @@ pub const Stream = struct {
         if (at == self.next.msg) return false;
         const stuck_at = self.stuck_at orelse {
             self.stuck_at = at;
-            self.rest_until_ns = now_ns + limits.processed_rest_ns;
+            // Far shorter than the patience for a gap, which nobody repairs meanwhile.
+            const rest_ns = @min(limits.processed_rest_ns, self.channel.heartbeat_timeout_ns);
+            self.rest_until_ns = now_ns + rest_ns;
             return true;
         };
         return at == stuck_at and now_ns < self.rest_until_ns;

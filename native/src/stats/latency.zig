@@ -49,6 +49,11 @@ pub const Latency = struct {
     kept: usize = 0,
     place: usize = 0,
 
+    /// `LatencyStatisticCount`; null: nobody wants to know.
+    pub fn wanted(gpa: std.mem.Allocator, count: u32, first: u64) error{OutOfMemory}!?*Latency {
+        return if (count > 0) try create(gpa, count, first) else null;
+    }
+
     /// `count`: samples that are kept. `first`: the first message.
     pub fn create(
         gpa: std.mem.Allocator,
@@ -58,8 +63,8 @@ pub const Latency = struct {
         assert(count > 0);
         const self = try gpa.create(Latency);
         errdefer gpa.destroy(self);
-        const wanted = std.math.clamp(count, marks_min, marks_max);
-        const marks = try gpa.alloc(Mark, std.math.ceilPowerOfTwoAssert(u32, wanted));
+        const runs = std.math.clamp(count, marks_min, marks_max);
+        const marks = try gpa.alloc(Mark, std.math.ceilPowerOfTwoAssert(u32, runs));
         errdefer gpa.free(marks);
         const samples = try gpa.alloc(u16, count);
         self.* = .{ .marks = marks, .samples = samples, .next = first, .reached = first };
@@ -148,12 +153,12 @@ pub const Latency = struct {
         return @max(1, (kept * per_mille + 999) / 1000);
     }
 
-    /// Size of the sample that has `wanted` - 1 smaller ones in front of it: its bucket's largest.
-    fn quantile(self: *const Latency, wanted: u64) u64 {
+    /// Size of the sample that has `place` - 1 smaller ones in front of it: its bucket's largest.
+    fn quantile(self: *const Latency, place: u64) u64 {
         var seen: u64 = 0;
         for (&self.buckets, 0..) |*b, i| {
             seen += @atomicLoad(u32, b, .monotonic);
-            if (seen >= wanted) return largest_in(i);
+            if (seen >= place) return largest_in(i);
         }
         return value_max;
     }

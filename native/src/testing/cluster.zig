@@ -638,6 +638,7 @@ pub const Cluster = struct {
         const busy_until_ns = @max(node.paused_until_ns, node.stalled_until_ns);
         if (self.now_ns < busy_until_ns) return self.wake(timer, busy_until_ns);
         const log = &node.log;
+        if (node.is_manual()) return self.drain_manual(node);
         const waiting = log.read_next() - log.processed_next();
         if (waiting > 0) {
             const refuses = self.phase == .safety and
@@ -656,6 +657,28 @@ pub const Cluster = struct {
         for (descriptors[0..count]) |*d| watch_receiver.delivered(self, node, d);
         if (count > 0) {
             self.wake(timer, self.now_ns + 1 + self.scenario.handler_ns);
+        }
+    }
+
+    /// The same of one that takes what comes, and says later what of it was processed: all up to
+    /// any message, not the last one it took.
+    fn drain_manual(self: *Cluster, node: *ReceiverNode) void {
+        const timer = Timer.drain + node.index;
+        const log = &node.log;
+        const waiting = log.read_next() - log.processed_next();
+        const is_late = self.phase == .safety;
+        if (waiting > 0 and (!is_late or self.dice.chance(self.scenario.manual_ack_ppm))) {
+            const done = if (is_late) self.dice.between(1, waiting) else waiting;
+            watch_receiver.processed(self, node, done);
+            node.receiver.process_to(log.processed_next() + done);
+            node.forget(done);
+        }
+        var descriptors: [1024]record.Descriptor = undefined;
+        const count = log.fill(&descriptors, self.scenario.batch);
+        for (descriptors[0..count]) |*d| watch_receiver.delivered(self, node, d);
+        const soon_ns = if (count > 0) 1 + self.scenario.handler_ns else 2 * ms;
+        if (count > 0 or log.read_next() != log.processed_next()) {
+            self.wake(timer, self.now_ns + soon_ns);
         }
     }
 };

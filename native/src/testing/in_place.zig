@@ -309,7 +309,8 @@ fn processed_by(c: *Cluster, w: *Window, link: *const Link, place: u32) ?u64 {
     const peer = w.sender.?.peers.find(c.receivers[link.file.receiver].id) orelse return null;
     if (peer.state != .connected or !peer.address.eql(ShmPeers.address_of(place))) return null;
     const slot = &link.file.slots[w.index];
-    return if (slot.connection == w.connection) slot.consumed else null;
+    if (slot.connection != w.connection) return null;
+    return if (slot.is_manual == 1) slot.processed else slot.consumed;
 }
 
 /// Who is at an address that no network has.
@@ -392,7 +393,7 @@ pub fn read(c: *Cluster, node: *ReceiverNode) u32 {
     const r = &node.in_place;
     const local_ns = node.clock.local(c.now_ns);
     var work: u32 = 0;
-    node.receiver.shared.wall_ms = calendar_ms;
+    node.receiver.set_wall(calendar_ms);
     for (c.windows[0..c.window_count]) |w| {
         if (!is_read(node, w) or r.mapped[w.index] == 0) continue;
         spy(c, node, w);
@@ -486,7 +487,14 @@ pub fn true_bytes(
     d: *const record.Descriptor,
     number: u64,
 ) []const u8 {
-    if (d.region == 0 or !is_forgotten(node, w, d.region, number)) return node.bytes_of(d);
+    // Where it was read, or copied from.
+    const files = if (d.region > 0)
+        node.in_place.regions.items[d.region - 1].files
+    else if (node.is_manual() and is_read(node, w) and node.in_place.mapped[w.index] != 0)
+        node.in_place.mapped[w.index]
+    else
+        return node.bytes_of(d);
+    if (!is_forgotten(node, w, files, number)) return node.bytes_of(d);
     c.totals.forgotten += 1;
     for (node.checks[w.index].epoch..w.published.epoch + 1) |epoch| {
         const content = w.published.content(@intCast(epoch), number);
@@ -497,15 +505,15 @@ pub fn true_bytes(
 
 /// A sender that was restarted does not know what is read in place of what it no longer kept, nor
 /// of what it found damaged.
-fn is_forgotten(node: *const ReceiverNode, w: *const Window, region: u32, number: u64) bool {
-    const files = node.in_place.regions.items[region - 1].files;
+fn is_forgotten(node: *const ReceiverNode, w: *const Window, files: u32, number: u64) bool {
     return number < w.forgotten_below[files] or w.is_torn(node.checks[w.index].epoch, number);
 }
 
 /// The program has read a message until now.
 pub fn look_at_processed(c: *Cluster, node: *ReceiverNode, seen: *const Seen) void {
     const w = c.windows[seen.window];
-    if (is_forgotten(node, w, seen.region, seen.number)) return;
+    const files = node.in_place.regions.items[seen.region - 1].files;
+    if (is_forgotten(node, w, files, seen.number)) return;
     const content = w.published.content(seen.epoch, seen.number);
     const bytes = node.in_place.bytes(seen.region, seen.offset8, seen.length);
     if (std.mem.eql(u8, bytes, content.bytes())) return;

@@ -144,6 +144,46 @@ pub const Mutant = enum {
     leader_begins_anew,
     /// What an observer of a tier has counts for the tier.
     tier_observer_counts,
+    /// A promise is stored as if the epoch's log had been taken over.
+    tier_promise_as_adopted,
+    /// What lies above the epoch's first sqn stays when the epoch is adopted.
+    tier_adopt_untruncated,
+    /// A promise is not forced to the disk before it is given.
+    tier_promise_volatile,
+    /// The recorded master leads alone, whatever is established.
+    tier_recorded_master,
+    /// S is who is in `classer`, in sync or not.
+    tier_s_from_classer,
+    /// Before (S, need) changes only what is committed is looked at.
+    tier_grow_after_committed,
+    /// While a change of (S, need) is under way the old pair alone commits.
+    tier_old_pair_commits,
+    /// An answer to a join counts for any start.
+    tier_join_without_nonce,
+    /// Epochs in `master` are not looked at.
+    tier_master_unread,
+    /// `established` is written whatever version `master` has.
+    tier_establish_blindly,
+    /// `established` is written before the epoch is adopted.
+    tier_establish_first,
+    /// A leader promises a higher epoch and goes on committing.
+    tier_promise_and_commit,
+    /// A restart makes a log intact.
+    tier_intact_by_restart,
+    /// A join is answered with what is committed.
+    tier_join_committed,
+    /// Acknowledgements of an earlier start count.
+    tier_old_start_acks,
+    /// Acknowledgements of an earlier epoch count.
+    tier_old_epoch_acks,
+    /// A winner without an intact log counts itself.
+    tier_blank_winner_counts,
+    /// When the freshest log can't be had the next best one is taken, enough or not.
+    tier_next_best,
+    /// Where a log is on an older epoch's branch, the longer one is the fresher.
+    tier_longest_log,
+    /// Followers acknowledge what is not forced yet.
+    tier_ack_unforced,
 };
 
 /// Set by the simulator before a run; never by the library.

@@ -10,6 +10,8 @@ const cluster_file = @import("cluster.zig");
 const mutant_file = @import("mutant.zig");
 const report = @import("report.zig");
 const scenario = @import("scenario.zig");
+const tier_cluster = @import("tier_cluster.zig");
+const tier_scenario = @import("tier_scenario.zig");
 const verdict_file = @import("verdict.zig");
 const SendingTier = @import("sending_tier.zig").SendingTier;
 const Mutant = mutant_file.Mutant;
@@ -107,7 +109,7 @@ fn first_seed(mutant: Mutant) u64 {
         .tag_kept,
         .flag_ignored_in_place,
         => scenario.first_in_place_seed,
-        .manual_holds_window,
+        .manual_ack_logged, .manual_holds_window => scenario.first_manual_seed,
         .tier_not_mandatory,
         .tier_lowest_ack,
         .tier_goes_back,
@@ -119,17 +121,22 @@ fn first_seed(mutant: Mutant) u64 {
         .epoch_ignored,
         .leader_begins_anew,
         => scenario.first_sending_tier_seed,
-        else => 1,
+        else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
+            tier_scenario.first_seed
+        else
+            1,
     };
 }
 
 var child_result: *volatile Result = undefined;
 var child_cluster: ?*cluster_file.Cluster = null;
+var child_tier: ?*tier_cluster.Cluster = null;
 
 fn note_crash() noreturn {
     child_result.is_caught = 1;
     child_result.check = @backingInt(verdict_file.Check.crash);
     if (child_cluster) |cluster| child_result.events += cluster.totals.events;
+    if (child_tier) |tier| child_result.events += tier.counts.events;
     linux.exit(0);
 }
 
@@ -152,9 +159,11 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
     var seed: u64 = first_seed(mutant);
     while (result.events < events_max) : (seed += 1) {
         result.seed = seed;
+        if (seed >= tier_scenario.first_seed) {
+            if (run_tier(seed, result)) break else continue;
+        }
         if (seed >= scenario.first_sending_tier_seed) {
-            if (run_sending_tier(seed, result)) break;
-            continue;
+            if (run_sending_tier(seed, result)) break else continue;
         }
         const cluster: *cluster_file.Cluster = cluster_file.Cluster.init(
             std.heap.c_allocator,
@@ -172,4 +181,23 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
         cluster.deinit();
     }
     linux.exit(0);
+}
+
+/// True when the bug was caught.
+fn run_tier(seed: u64, result: *volatile Result) bool {
+    const tier: *tier_cluster.Cluster = tier_cluster.Cluster.init(
+        std.heap.c_allocator,
+        seed,
+    ) catch linux.exit(1);
+    child_tier = tier;
+    tier.run();
+    child_tier = null;
+    result.events += tier.counts.events;
+    const v = if (tier.model.verdict.violation) |*v| v else {
+        tier.deinit();
+        return false;
+    };
+    result.check = @backingInt(v.check);
+    result.is_caught = 1;
+    return true;
 }

@@ -129,6 +129,11 @@ pub const ReceiverNode = struct {
         return nodes.receiver_name(self.index);
     }
 
+    /// Its program acknowledges by itself.
+    pub fn is_manual(self: *const ReceiverNode) bool {
+        return self.scenario.manual >> @intCast(self.index) & 1 == 1;
+    }
+
     pub fn listens(self: *const ReceiverNode, transport: u8) bool {
         return self.scenario.rx_mask[self.index] >> @intCast(transport) & 1 == 1;
     }
@@ -152,6 +157,7 @@ pub const ReceiverNode = struct {
             .name = self.name(),
             .channels = self.channels[0..self.channel_count],
             .is_total_order = self.scenario.is_total_order,
+            .is_manual = self.is_manual(),
             .seed = dice.bits(),
             .datagram_bytes = self.datagram_bytes(),
         }, &self.log, &self.holding);

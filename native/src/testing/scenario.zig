@@ -23,6 +23,8 @@ pub const windows_max = senders_max * transports_max;
 pub const first_deadly_seed: u64 = 1 << 40;
 /// From this one on, windows are read in place, and what goes wrong is what that calls for.
 pub const first_in_place_seed: u64 = 1 << 41;
+/// From this one on, receivers acknowledge what they have processed, late.
+pub const first_manual_seed: u64 = 3 << 40;
 /// From this one on, some of the receivers are members of a tier.
 pub const first_tier_seed: u64 = 1 << 42;
 const tier_salt = 0x7163;
@@ -30,6 +32,7 @@ const tier_salt = 0x7163;
 pub const first_sending_tier_seed: u64 = 1 << 43;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
+const manual_salt = 0xac4a;
 
 pub const Kind = enum {
     /// Any mixture of faults.
@@ -156,6 +159,9 @@ pub const Scenario = struct {
     first_number: u64,
     /// Bit r: named as a receiver by the configuration of the senders.
     configured: u8,
+    /// Bit r: its program says by itself what it has processed (`sendAck`), and so seldom.
+    manual: u8 = 0,
+    manual_ack_ppm: u32 = 0,
     /// Messages of each window in the whole run.
     messages: u64,
     sizes: [transports_max]messages.Sizes,
@@ -189,9 +195,9 @@ pub const Scenario = struct {
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
         const has_tier = seed >= first_tier_seed;
-        const is_in_place = seed >= first_in_place_seed and !has_tier;
+        const is_in_place = seed >= first_in_place_seed and seed < first_manual_seed;
         const roll = dice.below(20);
-        const kind: Kind = if (is_in_place or has_tier) .general else switch (roll) {
+        const kind: Kind = if (seed >= first_in_place_seed) .general else switch (roll) {
             0, 1, 2 => .cost,
             3, 4 => .hostile_blind,
             5, 6 => .hostile_keyed,
@@ -200,6 +206,8 @@ pub const Scenario = struct {
         var self: Scenario = undefined;
         self.seed = seed;
         self.kind = kind;
+        self.manual = 0;
+        self.manual_ack_ppm = 0;
         self.publish_between_ppm = 20_000;
         self.roll_shape(&dice);
         self.roll_sizes(&dice);
@@ -207,7 +215,7 @@ pub const Scenario = struct {
         self.roll_faults(&dice);
         self.roll_mishaps(&dice);
         if (kind == .cost) self.only_loss(&dice);
-        const is_deadly = seed >= first_deadly_seed and !is_in_place and !has_tier;
+        const is_deadly = seed >= first_deadly_seed and seed < first_in_place_seed;
         if (is_deadly) self.only_deaths(&dice);
         self.in_place = .{};
         self.tier = .{};
@@ -217,7 +225,18 @@ pub const Scenario = struct {
         }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
+        if (kind == .general and !is_in_place and !is_deadly) self.roll_manual();
         return self;
+    }
+
+    /// With dice of its own, as `roll_in_place`.
+    fn roll_manual(self: *Scenario) void {
+        const roll = dice_file.mix(self.seed, manual_salt);
+        const is_chosen = self.seed >= first_manual_seed and self.seed < first_tier_seed;
+        if (roll % 1000 >= 200 and !is_chosen) return;
+        var dice: Dice = .init(roll);
+        self.manual = @intCast(dice.one_of(u64, &.{ 0xff, 0xff, dice.below(256) | 1 }));
+        self.manual_ack_ppm = @intCast(dice.one_of(u64, &.{ 5_000, 50_000, 500_000, 1_000_000 }));
     }
 
     fn roll_shape(self: *Scenario, dice: *Dice) void {
@@ -388,7 +407,7 @@ pub const Scenario = struct {
     /// With dice of its own: all else stays as it was before anything was read in place.
     fn roll_in_place(self: *Scenario) void {
         const roll = dice_file.mix(self.seed, in_place_salt);
-        const is_chosen = self.seed >= first_in_place_seed;
+        const is_chosen = self.seed >= first_in_place_seed and self.seed < first_manual_seed;
         if (roll % 1000 >= 300 and !is_chosen) return;
         var dice: Dice = .init(roll);
         const any: u8 = @intCast(dice.one_of(u64, &.{ 0xff, 0xff, dice.below(256) }));

@@ -1,8 +1,10 @@
 //! A tier that sends (guide 9.9.1), in a simulated run of its own: members that number the same
 //! messages, each at its pace, with the very `Sender` of the engine; leaders that die, pause, or
 //! are deposed and hear of it late; plain receivers. Who leads is rolled here, as the arbiter would
-//! say it. Checked: one logical stream, in which each receiver gets each number once and none is lost;
-//! a lower epoch never comes back; nobody frees what a receiver lacks; at the end everybody has
+//! say it.
+//!
+//! Checked: one logical stream, in which each receiver gets each number once and none is lost; a
+//! lower epoch never comes back; nobody frees what a receiver lacks; at the end everybody has
 //! everything, and followers keep nothing of it.
 
 const std = @import("std");

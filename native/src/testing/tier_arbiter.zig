@@ -13,6 +13,8 @@ const Node = cluster_file.Node;
 const nodes_max = scenario_file.nodes_max;
 const members_max = scenario_file.members_max;
 const ms = std.time.ns_per_ms;
+/// Of a deliberate bug: whatever the version is.
+const any_version = -1;
 
 /// One member's client, and what the service knows of its session.
 pub const Client = struct {
@@ -239,6 +241,7 @@ pub const Arbiter = struct {
             client.view_again = true;
             return;
         }
+        // Read in this order: `running`, then the rest, which may be newer.
         client.view_on_the_way = self.read(node);
         const at_ns = c.now_ns + c.dice.below(c.scenario.arbiter_delay_ns + 1);
         c.schedule(.view, at_ns, node.index, node.life, 0);
@@ -267,7 +270,7 @@ pub const Arbiter = struct {
     /// The view arrives at the member; a paused one gets it when it runs again.
     pub fn arrive(self: *Arbiter, c: *Cluster, node: *Node) void {
         const client = &self.clients[node.index];
-        const view = client.view_on_the_way orelse return;
+        const begun = client.view_on_the_way orelse return;
         if (node.stands_still(c.now_ns)) {
             const at_ns = @max(c.now_ns + 1, node.runs_again_ns());
             c.schedule(.view, at_ns, node.index, node.life, 0);
@@ -278,7 +281,10 @@ pub const Arbiter = struct {
             client.view_again = false;
             self.watch(c, node, c.now_ns);
         }
-        if (client.state == .connected) self.give(c, node, view);
+        if (client.state != .connected) return;
+        var view = self.read(node);
+        view.running = begun.running;
+        self.give(c, node, view);
     }
 
     fn tell_locally(self: *Arbiter, c: *Cluster, node: *Node, session: tree.Session) void {
@@ -349,6 +355,7 @@ pub const Arbiter = struct {
     ) tree.Outcome {
         switch (x.kind) {
             .none => return .refused,
+            .read => return .done,
             .campaign => {
                 if (x.version != self.version or self.running != tree.nobody) return .refused;
                 if (!epochs.less(self.epoch, x.epoch)) {
@@ -362,9 +369,17 @@ pub const Arbiter = struct {
                 self.running = node.member;
                 self.running_session = session;
                 c.counts.campaigns += 1;
+                c.model.on_win(x.epoch, node.member);
             },
             .establish => {
-                if (x.version != self.version) return .refused;
+                if (x.version != self.version and x.version != any_version) return .refused;
+                if (!epochs.eql(x.epoch, self.epoch)) {
+                    c.model.fail(.one_leader, "node {d} " ++
+                        "establishes epoch {d}, master has {d}", .{
+                        node.index, x.epoch.number, self.epoch.number,
+                    });
+                    return .refused;
+                }
                 self.version += 1;
                 const is_new = !epochs.eql(self.established_epoch, x.epoch);
                 self.established_epoch = x.epoch;
@@ -433,6 +448,7 @@ pub const Arbiter = struct {
         outcome: tree.Outcome,
     ) void {
         self.clients[node.index].command = null;
+        if (x.kind == .read and outcome == .done) self.give(c, node, self.read(node));
         c.give_answer(node, &.{
             .serial = x.serial,
             .outcome = outcome,

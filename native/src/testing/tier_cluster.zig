@@ -16,6 +16,7 @@ const member_file = @import("../tier/member.zig");
 const epochs = @import("../tier/epoch.zig");
 const tree = @import("../tier/tree.zig");
 const frame = @import("../wire/frame.zig");
+const wire = @import("../wire/tier_frame.zig");
 const abi = @import("../abi.zig");
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("../session/notices.zig").Notices;
@@ -64,6 +65,8 @@ pub const Node = struct {
     /// "already running"
     is_refused: bool = false,
     role: member_file.Role = .init,
+    phase: member_file.Phase = .idle,
+    sent_types: [64]u32 = @splat(0),
     delivery_pending: [senders_max]bool = @splat(false),
     steps_at_once: u32 = 0,
     last_step_ns: u64 = 0,
@@ -145,6 +148,10 @@ pub const Counts = struct {
     }
 };
 
+/// What is printed of a seed that failed: the last steps that changed something.
+pub const Note = struct { at_ns: u64 = 0, node: u8 = 0, text: []const u8 = "", args: [4]u64 = @splat(0) };
+pub const notes_max = 1 << 12;
+
 pub const Phase = enum { safety, liveness, done };
 
 pub const Cluster = struct {
@@ -170,6 +177,8 @@ pub const Cluster = struct {
     progress_ns: u64 = 0,
     liveness_from_ns: u64 = 0,
     liveness_events: u64 = 0,
+    notes: [notes_max]Note = @splat(.{}),
+    note_count: u64 = 0,
     image: [datagram_bytes_max]u8 align(8) = undefined,
 
     pub fn init(gpa: std.mem.Allocator, seed: u64) !*Cluster {
@@ -242,6 +251,16 @@ pub const Cluster = struct {
         core.deinit(self.gpa);
         self.gpa.destroy(core);
         node.core = null;
+    }
+
+    pub fn note(self: *Cluster, node: u8, text: []const u8, args: [4]u64) void {
+        self.notes[@intCast(self.note_count % notes_max)] = .{
+            .at_ns = self.now_ns,
+            .node = node,
+            .text = text,
+            .args = args,
+        };
+        self.note_count += 1;
     }
 
     // ---- time
@@ -403,6 +422,9 @@ pub const Cluster = struct {
         node.host.alive = true;
         node.host.life = node.life;
         self.counts.lives += 1;
+        self.note(node.index, "starts: life, adopted, next", .{
+            node.life, node.host.disk.durable.adopted.number, node.host.next(), 0,
+        });
         const durable = node.host.load();
         const core = self.gpa.create(Member) catch @panic("out of memory");
         core.* = Member.init(self.gpa, self.options_of(node), &node.host, node.notices) catch
@@ -452,6 +474,7 @@ pub const Cluster = struct {
         }
         node.alive = false;
         node.host.die(death);
+        self.note(node.index, @tagName(death), .{ node.life, node.host.next(), 0, 0 });
         self.arbiter.leave(self, node, goodbye);
     }
 
@@ -459,12 +482,18 @@ pub const Cluster = struct {
 
     pub fn give_view(self: *Cluster, node: *Node, view: *const tree.View) void {
         if (!node.alive) return;
+        self.note(node.index, "view: session, version, running, present", .{
+            @backingInt(view.session), @intCast(view.master_version), view.running, view.present,
+        });
         node.core.?.on_view(node.clock.local(self.now_ns), view);
         self.after(node);
     }
 
     pub fn give_answer(self: *Cluster, node: *Node, answer: *const tree.Answer) void {
         if (!node.alive) return;
+        self.note(node.index, "answer: serial, outcome, version", .{
+            answer.serial, @backingInt(answer.outcome), @intCast(answer.version), 0,
+        });
         node.core.?.on_answer(node.clock.local(self.now_ns), answer);
         self.after(node);
     }
@@ -507,12 +536,25 @@ pub const Cluster = struct {
         const core = node.core.?;
         core.tick(local_ns, wall_ms, lease);
         self.flush(node, local_ns);
-        if (core.command()) |command| self.arbiter.command(self, node, command);
+        if (core.command()) |x| {
+            self.note(node.index, "command: kind, epoch, S, need", .{
+                @backingInt(x.kind), x.epoch.number, x.quorum.set, x.quorum.need,
+            });
+            self.arbiter.command(self, node, x);
+        }
+        self.check_counted(node);
         self.consume(node);
         self.read_notices(node);
         self.tell_senders(node);
         if (node.host.dying) return self.end(node, .kill, false);
+        if (node.role != core.role() or node.phase != core.phase) self.note(
+            node.index,
+            @tagName(core.phase),
+            .{ @backingInt(core.role()), core.epoch_now().number, node.host.next(), core.committed },
+        );
+        if (core.phase == .fetching and node.phase != .fetching) mishaps.cut_source(self, node);
         node.role = core.role();
+        node.phase = core.phase;
         if (self.is_over(node)) return;
         const due = core.next_deadline_ns(local_ns);
         if (due != never) self.wake(node, node.clock.when(due));
@@ -562,10 +604,53 @@ pub const Cluster = struct {
         if (self.now_ns - node.sent_since_ns >= s) {
             node.sent_since_ns = self.now_ns;
             node.sent_count = 0;
+            node.sent_types = @splat(0);
         }
+        node.sent_types[h.type & 63] += 1;
+        self.check_said(node, h);
         node.sent_count += 1;
         if (node.sent_count > 50_000) self.model.fail(.storm, "node {d} sent {d} datagrams in " ++
             "a second", .{ node.index, node.sent_count });
+    }
+
+    /// What is promised or acknowledged is on the disk.
+    fn check_said(self: *Cluster, node: *Node, h: *const frame.Header) void {
+        const d = &node.host.disk.durable;
+        const e = wire.said_of(h).epoch;
+        if (h.type == @backingInt(wire.Type.promise) and !epochs.eql(e, d.promised)) {
+            self.model.fail(.durability, "node {d} promises epoch {d}, its disk says {d}", .{
+                node.index, e.number, d.promised.number,
+            });
+        }
+        if (h.type != @backingInt(wire.Type.sqn_ack)) return;
+        if (!epochs.eql(e, d.adopted) or h.number > node.host.durable_next_now()) {
+            self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, its disk has {d} " ++
+                "in epoch {d}", .{
+                node.index,       h.number, e.number, node.host.durable_next_now(),
+                d.adopted.number,
+            });
+        }
+        if (wire.body(wire.SqnAck, h).is_intact != 0 and !d.is_intact) {
+            self.model.fail(.false_ack, "node {d} says that it is intact", .{node.index});
+        }
+    }
+
+    /// A leader counts no more than what that very start of a member has.
+    fn check_counted(self: *Cluster, node: *Node) void {
+        const core = node.core.?;
+        if (core.phase != .leading) return;
+        for (core.peers[0..self.scenario.members]) |*p| {
+            if (p.acked == 0 or p.joined_nonce == 0) continue;
+            for (self.nodes[0..self.node_count]) |*other| {
+                if (!other.alive or other.core.?.nonce != p.joined_nonce) continue;
+                const d = &other.host.disk.durable;
+                if (!epochs.eql(d.adopted, core.epoch)) continue;
+                if (p.acked <= other.host.next()) continue;
+                self.model.fail(.false_ack, "node {d} counts {d} of node {d}, which has {d}", .{
+                    node.index, p.acked, other.index, other.host.next(),
+                });
+            }
+        }
     }
 
     // ---- the program

@@ -412,11 +412,7 @@ pub const SimHost = struct {
 
     pub fn save(self: *SimHost, durable: Durable) bool {
         if (self.dead() or self.disk_full) return false;
-        const before = self.disk.durable.promised;
-        if (epochs.less(durable.promised, before)) self.model.fail(.durability, "node {d} " ++
-            "promised {d} and writes {d}", .{
-            self.index, before.number, durable.promised.number,
-        });
+        self.model.on_save(self, &durable);
         self.disk.durable = durable;
         self.model.note_held(self);
         return true;

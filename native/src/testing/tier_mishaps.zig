@@ -49,6 +49,7 @@ fn happen(c: *Cluster, mishap: Mishap) void {
     const node = victim(c);
     const back_ns = c.now_ns + lasts_ns(c);
     c.counts.mishaps[@backingInt(mishap)] += 1;
+    c.note(node.index, @tagName(mishap), .{ (back_ns - c.now_ns) / ms, 0, 0, 0 });
     switch (mishap) {
         .kill, .crash, .wipe, .clean_stop => lose(c, node, mishap, back_ns),
         .kill_inside => if (node.alive and may_lose(c, node, .kill)) {
@@ -72,6 +73,7 @@ fn happen(c: *Cluster, mishap: Mishap) void {
             c.arbiter.is_out = true;
             c.schedule(.heal, back_ns, 0, @backingInt(mishap), 0);
         },
+        .usurp => usurp(c, back_ns),
         .early_expiry => {
             const session = c.arbiter.clients[node.index].session;
             if (c.arbiter.lives(session)) c.arbiter.end_session(c, session);
@@ -199,6 +201,30 @@ fn split_leader(c: *Cluster, back_ns: u64) void {
         },
         else => {},
     }
+}
+
+/// The service gives the leader up while the leader believes in its session, and some members
+/// hear it alone: whoever is fenced by epochs and not by time.
+fn usurp(c: *Cluster, back_ns: u64) void {
+    const node = leader(c) orelse return;
+    const session = c.arbiter.clients[node.index].session;
+    cut_arbiter(c, node, back_ns);
+    if (c.arbiter.lives(session)) c.arbiter.end_session(c, session);
+    if (c.dice.below(3) > 0) {
+        const other = &c.nodes[@intCast(c.dice.below(c.scenario.members))];
+        if (other != node) lose(c, other, if (c.dice.coin()) .wipe else .kill, c.now_ns + 50 * ms);
+    }
+    if (c.dice.below(3) == 0) one_way(c, back_ns);
+}
+
+/// A candidate has just begun to fetch a log: now and then it can't.
+pub fn cut_source(c: *Cluster, node: *const Node) void {
+    if (c.phase != .safety or c.scenario.weights[@backingInt(Mishap.usurp)] == 0) return;
+    if (c.dice.below(3) > 0) return;
+    const source: u8 = @intCast(node.core.?.source);
+    c.net.set_cut(node.index, source, true);
+    c.net.set_cut(source, node.index, true);
+    c.schedule(.heal, c.now_ns + 20 * s, 0, @backingInt(Mishap.split), 0);
 }
 
 fn cut_arbiter(c: *Cluster, node: *Node, back_ns: u64) void {

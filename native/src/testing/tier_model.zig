@@ -44,6 +44,8 @@ pub const SenderTruth = struct {
     jumps: std.ArrayList(Jump) = .empty,
 };
 
+const Winner = struct { epoch: Epoch, member: u32 };
+
 pub const Established = struct { epoch: Epoch, leader: u32, quorum: tree.Quorum };
 
 pub const Model = struct {
@@ -55,6 +57,8 @@ pub const Model = struct {
     truth: std.ArrayList(Truth) = .empty,
     reigns: std.ArrayList(Reign) = .empty,
     established: std.ArrayList(Established) = .empty,
+    /// Who won which epoch in the tree.
+    winners: std.ArrayList(Winner) = .empty,
     held: [members_max]std.ArrayList(Held) = @splat(.empty),
     senders: [senders_max]SenderTruth = @splat(.{}),
     /// More was lost than commits allow, by force, by a wiped tree, or by policy: a leader may
@@ -68,6 +72,7 @@ pub const Model = struct {
         self.truth.deinit(self.gpa);
         self.reigns.deinit(self.gpa);
         self.established.deinit(self.gpa);
+        self.winners.deinit(self.gpa);
         for (&self.held) |*h| h.deinit(self.gpa);
         for (&self.senders) |*x| {
             x.windows.deinit(self.gpa);
@@ -201,6 +206,7 @@ pub const Model = struct {
         const e = self.established_in(epoch);
         const leads = e != null and e.?.leader == host.member and host.member < self.members;
         if (leads and limit > from) self.check_need(host, &e.?, limit);
+        if (leads and self.relaxed) self.check_contains(host, epoch);
         for (from..limit) |sqn| {
             const t: Truth = .{ .entry = host.log.items[sqn], .epoch = host.epoch_of(sqn) };
             if (sqn < self.truth.items.len) {
@@ -281,7 +287,7 @@ pub const Model = struct {
         const o = &host.log.items[sqn];
         self.fail(.agreement, "node {d} {s} at {d} message {d} of {d} by epoch {d}, the tier " ++
             "{d} of {d} by {d}", .{
-            host.index,              what,           sqn,             o.msg_no,         o.source,
+            host.index,                what,           sqn,            o.msg_no,       o.source,
             host.epoch_of(sqn).number, t.entry.msg_no, t.entry.source, t.epoch.number,
         });
     }
@@ -320,6 +326,7 @@ pub const Model = struct {
         }) catch oom();
     }
 
+    /// What was committed is in the log of who leads.
     fn check_contains(self: *Model, host: *SimHost, epoch: Epoch) void {
         for (self.truth.items, 0..) |*t, sqn| {
             if (sqn < host.log.items.len) {
@@ -329,7 +336,7 @@ pub const Model = struct {
             if (self.relaxed) return self.reset(sqn);
             return self.fail(.durability, "node {d} leads epoch {d} without the committed sqn " ++
                 "{d} of epoch {d} (its log ends at {d}, committed are {d})", .{
-                host.index,     epoch.number,        sqn,
+                host.index,     epoch.number,       sqn,
                 t.epoch.number, host.log.items.len, self.truth.items.len,
             });
         }
@@ -354,8 +361,10 @@ pub const Model = struct {
     }
 
     /// `master.established` was written.
-    pub fn on_establish(self: *Model, host: *const SimHost, e: Established) void {
-        if (self.established_in(e.epoch) == null) {
+    pub fn on_establish(self: *Model, host: *SimHost, e: Established) void {
+        if (self.established_in(e.epoch) != null) {
+            self.check_change(host, &e);
+        } else {
             const d = &host.disk.durable;
             if (!epochs.eql(d.adopted, e.epoch) or !d.is_intact) {
                 return self.fail(.durability, "node {d} establishes epoch {d} before it has " ++
@@ -363,8 +372,76 @@ pub const Model = struct {
                     host.index, e.epoch.number, d.adopted.number, d.is_intact,
                 });
             }
+            self.check_contains(host, e.epoch);
         }
         self.established.append(self.gpa, e) catch oom();
+    }
+
+    /// (S, need) changes only when the new pair holds all that an election could need of it.
+    fn check_change(self: *Model, host: *const SimHost, e: *const Established) void {
+        var point = host.committed_count;
+        for (host.era_list.items) |era| if (epochs.eql(era.epoch, e.epoch)) {
+            point = @max(point, era.first_sqn);
+        };
+        var n: u32 = 0;
+        for (0..self.members) |m| {
+            if (m == host.member or !tree.has(e.quorum.set, @intCast(m))) continue;
+            if (self.held_in(m, e.epoch) >= point) n += 1;
+        }
+        // With nothing below, nobody need hold anything.
+        if (point == 0) return;
+        if (n < e.quorum.need) self.fail(.durability, "node {d} changes the pair of epoch {d} to " ++
+            "{x}, {d}, but {d} of them hold all below {d}", .{
+            host.index, e.epoch.number, e.quorum.set, e.quorum.need, n, point,
+        });
+    }
+
+    pub fn on_win(self: *Model, epoch: Epoch, member: u32) void {
+        self.winners.append(self.gpa, .{ .epoch = epoch, .member = member }) catch oom();
+    }
+
+    /// A member's durable numbers are about to change.
+    pub fn on_save(self: *Model, host: *const SimHost, new: *const epochs.Durable) void {
+        const old = &host.disk.durable;
+        if (epochs.less(new.promised, old.promised) or epochs.less(new.promised, new.adopted)) {
+            return self.fail(.durability, "node {d} promised {d} and writes {d}, adopted {d}", .{
+                host.index,         old.promised.number, new.promised.number,
+                new.adopted.number,
+            });
+        }
+        const adopts = !epochs.eql(old.adopted, new.adopted);
+        if (adopts and self.established_in(new.adopted) == null) {
+            var won = false;
+            for (self.winners.items) |w| {
+                if (epochs.eql(w.epoch, new.adopted) and w.member == host.member) won = true;
+            }
+            if (!won) self.fail(.durability, "node {d} adopts epoch {d}, which is not " ++
+                "established", .{ host.index, new.adopted.number });
+        }
+        if (adopts) self.check_prefix(host, new.adopted);
+        if (!new.is_intact or old.is_intact or host.member >= self.members) return;
+        const had = self.held_in(host.member, new.adopted);
+        if (host.durable_next_now() < had) self.fail(.durability, "node {d} counts as intact with " ++
+            "{d} sqns, and could have acknowledged {d} in epoch {d}", .{
+            host.index, host.durable_next_now(), had, new.adopted.number,
+        });
+    }
+
+    /// Who adopts an epoch has a prefix of its leader's log.
+    fn check_prefix(self: *Model, host: *const SimHost, epoch: Epoch) void {
+        const e = self.established_in(epoch) orelse return;
+        for (self.hosts) |other| {
+            if (!other.alive or other.member != e.leader or other == host) continue;
+            if (!epochs.eql(other.disk.durable.adopted, epoch)) continue;
+            const n = host.log.items.len;
+            const is_longer = n > other.log.items.len;
+            const differs = !is_longer and n > 0 and
+                !epochs.eql(host.epoch_of(n - 1), other.epoch_of(n - 1));
+            if (is_longer or differs) self.fail(.durability, "node {d} adopts epoch {d} with {d} " ++
+                "sqns that its leader, node {d}, does not have", .{
+                host.index, epoch.number, n, other.index,
+            });
+        }
     }
 
     pub fn fail(

@@ -72,6 +72,8 @@ pub const Mishap = enum {
     arbiter_cut,
     arbiter_outage,
     early_expiry,
+    /// The arbiter gives a leader up that does not hear of it, and members restart.
+    usurp,
     tree_wipe,
     sender_restart,
     sender_wipe,
@@ -263,6 +265,7 @@ pub const Scenario = struct {
                 x.weights = @splat(0);
                 for ([_]Mishap{ .pause, .arbiter_cut, .early_expiry, .hang }) |m| x.set(m, 3);
                 x.set(.split_leader, 2);
+                x.set(.usurp, 8);
                 x.mishap_lasts_ns = dice.between(1, 10) * s;
             },
             .policies => x.policy = if (dice.coin()) .freshest else .race,
@@ -294,6 +297,7 @@ pub const Scenario = struct {
         x.set(.wipe, @intCast(dice.below(3)));
         x.set(.crash, @intCast(dice.below(3)));
         x.set(.one_way, 1);
+        x.set(.usurp, 2);
         x.session_timeout_ns = dice.one_of(u64, &.{ 800 * ms, 2 * s });
         x.mishap_every_ns = dice.between(500, 4000) * ms;
         x.mishap_lasts_ns = dice.between(1, 8) * s;
@@ -332,6 +336,7 @@ pub const Scenario = struct {
         x.set(.crash, 2);
         x.set(.split_leader, 2);
         x.set(.arbiter_cut, 1);
+        x.set(.usurp, 4);
         x.mishap_every_ns = dice.between(300, 2000) * ms;
         x.mishap_lasts_ns = dice.between(200, 3000) * ms;
         x.answer_lost_ppm = 200_000;

@@ -101,6 +101,12 @@ pub fn after_sender(c: *Cluster, w: *Window) void {
                 w.index, peer.?.acked.msg, node.index, stream.next.msg, stream.next.frag,
             });
         }
+        if (node.is_manual() and peer.?.acked.msg > node.unprocessed_of(w.index)) {
+            c.verdict.fail(.false_ack, c.now_ns, "window {d} counts all below {d} as " ++
+                "acknowledged by receiver {d}, whose program has acknowledged all below {d}", .{
+                w.index, peer.?.acked.msg, node.index, node.unprocessed_of(w.index),
+            });
+        }
         // Of several frames in memory one may free, and the next connect.
         const is_new = w.shm != null and session != w.session[node.index];
         if (freed and is_new) w.freed[node.index] = @max(w.freed[node.index], reclaimed);

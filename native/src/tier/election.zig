@@ -7,6 +7,7 @@
 //! somebody who has it. Blank members (whose log may lack what they acknowledged) do not count.
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -65,6 +66,7 @@ fn claim_own(m: anytype, now_ns: u64) void {
 
 fn campaign(m: anytype) void {
     const v = &m.view.?;
+    if (mutant.on(.tier_recorded_master)) m.was_master = v.candidate == m.o.self.?;
     var highest = @max(v.epoch.number, m.durable.promised.number);
     highest = @max(highest, @max(m.durable.adopted.number, m.floor.number));
     // Exact as a number of JavaScript, which writes it into the tree.
@@ -141,6 +143,14 @@ pub fn on_prepare(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) voi
         p.due.refuse = true;
         m.has_dues = true;
         p.refused = e;
+        return;
+    }
+    if (mutant.on(.tier_promise_and_commit) and m.phase == .leading) {
+        var durable = m.durable;
+        durable.promised = e;
+        if (!m.save(durable)) return;
+        p.due.promise = true;
+        m.has_dues = true;
         return;
     }
     if (!epochs.eql(m.durable.promised, e)) {
@@ -220,6 +230,7 @@ fn intact_promises(m: anytype) Set {
         if (given.is_intact or m.view.?.forced != 0) set |= tree.set_of(@intCast(i));
     }
     if (m.view.?.forced != 0) set |= m.self_set();
+    if (mutant.on(.tier_blank_winner_counts)) set |= m.self_set();
     return set;
 }
 
@@ -234,6 +245,7 @@ fn heard_all(m: anytype) bool {
 fn is_enough(m: anytype, intact: Set, waited_ns: u64) bool {
     const v = &m.view.?;
     if (intact == 0) return false;
+    if (mutant.on(.tier_recorded_master) and m.was_master) return true;
     if (m.o.policy == .freshest or v.forced != 0) {
         return heard_all(m) or waited_ns >= m.o.heartbeat_interval_ns;
     }
@@ -259,8 +271,9 @@ fn take_freshest(m: anytype, now_ns: u64, intact: Set) void {
     for (m.peers[0..m.o.members.len], 0..) |*p, i| {
         if (!tree.has(intact, @intCast(i))) continue;
         const given = p.promise orelse continue;
-        const is_fresher = epochs.less(adopted, given.adopted) or
+        var is_fresher = epochs.less(adopted, given.adopted) or
             (epochs.eql(adopted, given.adopted) and given.next > next);
+        if (mutant.on(.tier_longest_log)) is_fresher = given.next > next;
         if (best != tree.nobody and !is_fresher) continue;
         best = @intCast(i);
         adopted = given.adopted;
@@ -306,10 +319,19 @@ fn drop_source(m: anytype, now_ns: u64) void {
     m.phase = .gathering;
     m.since_ns = now_ns;
     m.ask.begin(now_ns);
+    if (mutant.on(.tier_next_best)) {
+        const intact = intact_promises(m);
+        if (intact != 0) take_freshest(m, now_ns, intact);
+    }
 }
 
 /// Our log is the one that goes on. To disk with it, then into the tree, only then anything more.
 fn take_over(m: anytype, now_ns: u64) void {
+    if (mutant.on(.tier_establish_first)) {
+        m.phase = .establishing;
+        m.quorum = first_quorum(m);
+        return m.order_command(.establish, m.quorum);
+    }
     if (!m.host.force()) {
         m.fail(.disk);
         return m.stand_aside(now_ns);
@@ -344,6 +366,12 @@ pub fn on_established(m: anytype, now_ns: u64, a: *const tree.Answer) void {
     assert(m.phase == .establishing);
     if (a.outcome != .done or epochs.less(m.epoch, m.floor)) return m.step_down(now_ns);
     m.version = a.version;
+    if (mutant.on(.tier_establish_first)) {
+        var durable = m.durable;
+        durable.adopted = m.epoch;
+        durable.is_intact = true;
+        if (!m.host.force() or !m.save(durable)) return m.step_down(now_ns);
+    }
     leader.begin(m, now_ns);
 }
 

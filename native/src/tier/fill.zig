@@ -7,6 +7,7 @@
 //! pace, a burst never exceeds its socket's buffer, and the server keeps no more than a place.
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -25,6 +26,8 @@ const Send = member.Send;
 /// Where a member is served, if it pulls.
 pub const Serving = struct {
     is_on: bool = false,
+    /// Of the start that asks.
+    nonce: u64 = 0,
     request: u32 = 0,
     sqn: u64 = 0,
     offset: u32 = 0,
@@ -47,13 +50,18 @@ pub const Pulling = struct {
     /// After so long without an answer it is asked again; doubled each time, because the way there
     /// and back may take longer.
     gap_ns: u64 = limits.pull_retry_ns,
+    /// May be under way: what is lost ends a request, and all that is behind it is sent again, so
+    /// that it is less where more is lost.
+    window_bytes: u64 = limits.pull_window_bytes,
     /// An entry whose stream is not known here.
     unknown: Entry = std.mem.zeroes(Entry),
 
     /// What the log lacks is pulled from `from`, until `end`.
     pub fn want(self: *Pulling, now_ns: u64, from: u16) void {
         if (self.is_on and self.from == from) return;
-        self.* = .{ .is_on = true, .from = from, .request = self.request };
+        self.is_on = true;
+        self.from = from;
+        self.offset = 0;
         self.again(now_ns);
     }
 
@@ -61,7 +69,7 @@ pub const Pulling = struct {
     fn again(self: *Pulling, now_ns: u64) void {
         self.request +%= 1;
         self.got_bytes = 0;
-        self.allowed_bytes = limits.pull_window_bytes;
+        self.allowed_bytes = self.window_bytes;
         self.is_asked = false;
         self.moved_ns = now_ns;
         self.due_ns = now_ns;
@@ -78,6 +86,7 @@ pub const Pulling = struct {
         const is_late = now_ns -| self.moved_ns >= self.gap_ns;
         if (self.is_asked and is_late) {
             self.gap_ns = @min(self.gap_ns * 2, limits.ask_max_ns);
+            self.window_bytes = @max(self.window_bytes / 2, m.o.datagram_bytes);
             self.again(now_ns);
         }
         self.is_asked = true;
@@ -133,9 +142,16 @@ pub fn on_pull(m: anytype, p: *Peer, h: *const frame.Header) void {
         epochs.eql(b.said.epoch, m.durable.promised);
     if (!is_leading and !is_source) return;
     if (h.number > m.host.next()) return;
-    if (!p.pull.is_on or p.pull.request != b.request) {
-        p.pull = .{ .is_on = true, .request = b.request, .sqn = h.number, .offset = b.offset };
-    }
+    const is_same_start = p.pull.nonce == h.connection();
+    // An old request that comes late would be answered in vain, all of it.
+    if (is_same_start and p.pull.request -% b.request -% 1 < std.math.maxInt(u32) / 2) return;
+    if (!p.pull.is_on or !is_same_start or p.pull.request != b.request) p.pull = .{
+        .is_on = true,
+        .nonce = h.connection(),
+        .request = b.request,
+        .sqn = h.number,
+        .offset = b.offset,
+    };
     p.pull.allowed_bytes = @max(p.pull.allowed_bytes, b.allowed_bytes);
     m.has_pullers = true;
 }
@@ -201,7 +217,8 @@ fn write_join_reply(m: anytype, p: *Peer, image: []align(8) u8) u32 {
     const total: u32 = @intCast(eras.len);
     const from = @min(p.era_from, total);
     const count = @min(total - from, wire.eras_max(m.o.datagram_bytes));
-    const next = m.host.next();
+    var next = m.host.next();
+    if (mutant.on(.tier_join_committed) and is_leading) next = @max(m.first, m.committed);
     const b = wire.begin(wire.JoinReply, .join_reply, image, m.speaker(), next);
     b.said = .{ .epoch = if (is_leading) m.epoch else m.durable.promised, .to = p.id };
     b.nonce = p.join_nonce;
@@ -326,7 +343,11 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
         if (@as(u64, item.piece.offset) + item.piece.bytes == item.piece.entry.length) sqn += 1;
     }
     // An earlier request's answer that was late is as good, if it goes on where the log ends.
-    if (m.host.next() > before) pull.gap_ns = limits.pull_retry_ns;
+    if (m.host.next() > before) {
+        pull.gap_ns = limits.pull_retry_ns;
+        const more = pull.window_bytes + m.o.datagram_bytes / 4;
+        pull.window_bytes = @min(more, limits.pull_window_bytes);
+    }
     if (b.request != pull.request) {
         if (m.phase == .following) follower.apply(m, now_ns);
         return;
@@ -334,8 +355,8 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     // More is allowed in good time.
     pull.got_bytes += h.length;
     pull.moved_ns = now_ns;
-    if (pull.got_bytes + limits.pull_window_bytes / 2 >= pull.allowed_bytes) {
-        pull.allowed_bytes = pull.got_bytes + limits.pull_window_bytes;
+    if (pull.got_bytes + pull.window_bytes / 2 >= pull.allowed_bytes) {
+        pull.allowed_bytes = pull.got_bytes + pull.window_bytes;
         pull.due_ns = now_ns;
     } else pull.due_ns = now_ns + pull.gap_ns;
     if (m.phase == .following) follower.apply(m, now_ns);

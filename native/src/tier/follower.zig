@@ -7,6 +7,7 @@
 //! blank does not count before it holds all that the answer to its question named.
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -101,7 +102,8 @@ fn take_entries(m: anytype, h: *const frame.Header) void {
 
 pub fn on_join_reply(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     const b = wire.body(wire.JoinReply, h);
-    if (b.nonce != m.nonce or m.place_of(p.id) == null) return;
+    if (b.nonce != m.nonce and !mutant.on(.tier_join_without_nonce)) return;
+    if (m.place_of(p.id) == null) return;
     if (!election.check_configuration(m, p, b.config_hash)) return;
     const e = b.said.epoch;
     if (m.phase == .fetching) {
@@ -137,7 +139,8 @@ pub fn on_join_reply(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) 
 fn align_log(m: anytype, now_ns: u64, their_next: u64) void {
     const eras = m.eras[0..m.eras_count];
     const common = epochs.common_prefix(m.host.eras(), m.host.next(), eras, their_next);
-    if (!m.truncate_to(common)) {
+    const keeps = mutant.on(.tier_adopt_untruncated) and common >= m.join.first;
+    if (!keeps and !m.truncate_to(common)) {
         if (m.phase != .separate) m.ask.begin(now_ns); // Asked again, until nobody is inside.
         m.join.have = 0;
         m.join.total = 0;
@@ -154,7 +157,8 @@ fn adopt(m: anytype) void {
     if (m.phase != .following or !m.join.is_complete or m.join.is_adopted) return;
     if (m.host.next() < m.join.first) return;
     if (!epochs.eql(m.durable.adopted, m.leader_epoch)) {
-        assert(m.host.next() == m.join.first);
+        // More than that is here already where this epoch's log was taken over before, by a start
+        // of ours that did not live to lead.
         var durable = m.durable;
         durable.adopted = m.leader_epoch;
         if (!m.is_observer()) {
@@ -310,7 +314,7 @@ pub fn poll_send(m: anytype, now_ns: u64, image: []align(8) u8) ?Send {
 }
 
 fn send_ack(m: anytype, now_ns: u64, image: []align(8) u8) Send {
-    const next = m.host.durable_next();
+    const next = if (mutant.on(.tier_ack_unforced)) m.host.next() else m.host.durable_next();
     const b = wire.begin(wire.SqnAck, .sqn_ack, image, m.speaker(), next);
     b.said = .{ .epoch = m.leader_epoch, .to = m.leader_id };
     b.is_intact = @intFromBool(m.durable.is_intact);

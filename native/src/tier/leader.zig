@@ -9,6 +9,7 @@
 //! would find.
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -112,7 +113,9 @@ fn counts(p: *const Peer) bool {
 
 fn commit(m: anytype) void {
     var sqn = committable(m, m.quorum);
-    if (m.changing) |q| sqn = @min(sqn, committable(m, q));
+    if (m.changing) |q| if (!mutant.on(.tier_old_pair_commits)) {
+        sqn = @min(sqn, committable(m, q));
+    };
     if (sqn > m.committed) {
         m.commit_to(@min(sqn, m.host.next()));
         // Followers that deliver on commit wait for the word.
@@ -126,7 +129,8 @@ fn commit(m: anytype) void {
 pub fn on_ack(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (m.phase != .leading) return;
     const b = wire.body(wire.SqnAck, h);
-    if (!epochs.eql(b.said.epoch, m.epoch) or m.place_of(p.id) == null) return;
+    const is_of_epoch = epochs.eql(b.said.epoch, m.epoch) or mutant.on(.tier_old_epoch_acks);
+    if (!is_of_epoch or m.place_of(p.id) == null) return;
     // Of an earlier start than the one that joined: what it held may be gone.
     if (p.answered_nonce == 0 or p.answered_nonce != h.connection()) return;
     if (h.number > m.host.next()) return;
@@ -188,6 +192,7 @@ fn look_at_followers(m: anytype, now_ns: u64) void {
 
 /// Everything below is acknowledged in this epoch before a pair may change.
 fn point(m: anytype) u64 {
+    if (mutant.on(.tier_grow_after_committed)) return m.committed;
     return @max(m.first, m.committed);
 }
 
@@ -207,6 +212,10 @@ fn wanted(m: anytype) Quorum {
     if (m.o.members.len == 1) return alone;
     const followers = m.present() & m.others();
     if (m.o.ack_count <= 1 and followers == 0) return alone;
+    if (mutant.on(.tier_s_from_classer)) return .{
+        .set = m.self_set() | followers,
+        .need = @min(@as(u32, @intCast(@max(1, m.o.ack_count))), tree.count(followers)),
+    };
     if (m.o.ack_count >= 0) {
         return .{ .set = m.all, .need = @intCast(@max(1, m.o.ack_count)) };
     }
@@ -221,7 +230,7 @@ fn change_quorum(m: anytype) void {
     if (q.set == m.quorum.set and q.need == m.quorum.need) return;
     // In this order: both pairs in force, then the look, then the write.
     m.changing = q;
-    if (tree.count(in_sync(m) & q.set) < q.need) {
+    if (tree.count(in_sync(m) & q.set) < q.need and !mutant.on(.tier_s_from_classer)) {
         m.changing = null;
         return;
     }

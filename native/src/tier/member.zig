@@ -16,6 +16,7 @@
 //! (`agent/tier_host.zig` in the engine, `testing/tier_host.zig` in the simulator).
 
 const std = @import("std");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
@@ -178,6 +179,8 @@ pub fn Member(comptime Host: type) type {
         pending: ?tree.Command = null,
         is_command_taken: bool = false,
         wants_resign: bool = false,
+        /// A view says that `running` is not ours; it may have been read before our win.
+        wants_read: bool = false,
         stand_aside_until_ns: u64 = 0,
 
         // ---- role
@@ -208,6 +211,8 @@ pub fn Member(comptime Host: type) type {
         has_news: bool = false,
         acked_any_ns: u64 = 0,
         is_tree_wiped: bool = false,
+        /// Of a deliberate bug.
+        was_master: bool = false,
 
         // ---- follower
         leader_id: u16 = 0,
@@ -296,6 +301,9 @@ pub fn Member(comptime Host: type) type {
         pub fn start(self: *Self, now_ns: u64, durable: Durable, nonce: u64) void {
             assert(self.phase == .idle and self.nonce == 0 and nonce != 0);
             self.durable = durable;
+            if (mutant.on(.tier_intact_by_restart) and !epochs.is_none(durable.promised)) {
+                self.durable.is_intact = true;
+            }
             self.nonce = nonce;
             self.started_ns = now_ns;
             self.floor = epochs.max(durable.promised, durable.adopted);
@@ -383,7 +391,10 @@ pub fn Member(comptime Host: type) type {
             assert(epochs.less(self.durable.promised, epoch));
             var durable = self.durable;
             durable.promised = epoch;
-            if (!self.save(durable)) return false;
+            if (mutant.on(.tier_promise_as_adopted)) durable.adopted = epoch;
+            if (mutant.on(.tier_promise_volatile)) {
+                self.durable = durable;
+            } else if (!self.save(durable)) return false;
             self.floor = epochs.max(self.floor, epoch);
             return true;
         }
@@ -454,10 +465,11 @@ pub fn Member(comptime Host: type) type {
             const is_first = self.view == null;
             if (is_first and v.session != .connected) return;
             self.view = v.*;
-            self.floor = epochs.max(self.floor, v.epoch);
+            if (!mutant.on(.tier_master_unread)) self.floor = epochs.max(self.floor, v.epoch);
             switch (self.phase) {
                 .gathering, .fetching, .establishing, .leading => {
-                    if (v.session == .expired or self.is_dethroned(v)) self.step_down(now_ns);
+                    const is_over = v.session == .expired or self.is_replaced(v);
+                    if (is_over) self.step_down(now_ns) else self.wants_read = self.is_in_doubt(v);
                 },
                 .campaigning => if (v.session == .expired) self.step_down(now_ns),
                 else => {},
@@ -465,12 +477,27 @@ pub fn Member(comptime Host: type) type {
             self.tell_role();
         }
 
-        /// The tree says that this member's win is over. A view from before the win says nothing.
-        fn is_dethroned(self: *const Self, v: *const tree.View) bool {
-            if (v.session != .connected) return false;
-            if (v.master_version < self.version) return false;
-            if (self.pending == null and v.master_version > self.version) return true;
-            return v.running != self.o.self.? and v.master_version >= self.version;
+        /// Somebody else wrote `master`: this member's win is over.
+        fn is_replaced(self: *const Self, v: *const tree.View) bool {
+            if (v.session != .connected or self.pending != null) return false;
+            return v.master_version > self.version;
+        }
+
+        /// `running` is not ours, or was not yet: it is read before `master`, so that a view may
+        /// have our win in one and not in the other.
+        fn is_in_doubt(self: *const Self, v: *const tree.View) bool {
+            if (v.session != .connected or v.master_version < self.version) return false;
+            return v.running != self.o.self.?;
+        }
+
+        /// The tree was read again: now it says what is so.
+        fn on_read(self: *Self, now_ns: u64, a: *const tree.Answer) void {
+            switch (self.phase) {
+                .gathering, .fetching, .establishing, .leading => {},
+                else => return,
+            }
+            self.wants_read = false;
+            if (a.outcome == .done and self.is_in_doubt(&self.view.?)) self.step_down(now_ns);
         }
 
         pub fn on_answer(self: *Self, now_ns: u64, a: *const tree.Answer) void {
@@ -479,6 +506,7 @@ pub fn Member(comptime Host: type) type {
             self.pending = null;
             switch (c.kind) {
                 .none, .resign => {},
+                .read => self.on_read(now_ns, a),
                 .campaign => election.on_campaigned(self, now_ns, a),
                 .establish => if (self.phase == .establishing)
                     election.on_established(self, now_ns, a)
@@ -495,16 +523,17 @@ pub fn Member(comptime Host: type) type {
                 self.is_command_taken = true;
                 return c;
             }
-            if (!self.wants_resign) return null;
-            self.wants_resign = false;
-            self.order_command(.resign, self.quorum);
+            if (!self.wants_resign and !self.wants_read) return null;
+            self.order_command(if (self.wants_resign) .resign else .read, self.quorum);
+            if (self.wants_resign) self.wants_resign = false;
+            self.wants_read = false;
             self.is_command_taken = true;
             return self.pending;
         }
 
         /// `command` would give one.
         pub fn has_command(self: *const Self) bool {
-            if (self.pending == null) return self.wants_resign;
+            if (self.pending == null) return self.wants_resign or self.wants_read;
             return !self.is_command_taken;
         }
 
@@ -512,7 +541,8 @@ pub fn Member(comptime Host: type) type {
             assert(self.pending == null);
             self.command_serial +%= 1;
             self.is_command_taken = false;
-            const version = if (kind == .campaign) self.view.?.master_version else self.version;
+            var version = if (kind == .campaign) self.view.?.master_version else self.version;
+            if (mutant.on(.tier_establish_blindly) and kind == .establish) version = -1;
             self.pending = .{
                 .kind = kind,
                 .serial = self.command_serial,
@@ -587,6 +617,7 @@ pub fn Member(comptime Host: type) type {
                 .join, .refuse, .stream_ask, .stream => return true,
                 else => {},
             }
+            if (mutant.on(.tier_old_epoch_acks) and kind == .sqn_ack) return true;
             if (e.number > self.floor.number) return true;
             if (epochs.eql(e, self.floor)) return true;
             self.counters.old_epoch += 1;

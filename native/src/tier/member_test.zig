@@ -232,6 +232,7 @@ const Tier = struct {
                 v.master_version += 1;
                 outcome = .done;
             },
+            .read => outcome = .done,
             .resign => if (v.running == i) {
                 v.running = tree.nobody;
                 outcome = .done;

@@ -69,6 +69,8 @@ pub const CommandKind = enum(u32) {
     establish = 2,
     /// Delete `running`, if it is ours.
     resign = 3,
+    /// Read the tree as it is now: a view that was begun after this comes before the answer.
+    read = 4,
 };
 
 pub const Command = extern struct {

@@ -9,9 +9,8 @@
 const std = @import("std");
 const assert = @import("../assert.zig").assert;
 
-/// The transport's id, and: all below `acked` was acknowledged to the leader. What a TX_ACKED frame
-/// carries, `count` times.
-pub const TxPosition = extern struct { transport: u64, acked: u64 };
+/// The transport's id, and: all below `acked` was acknowledged to the leader.
+pub const TxPosition = @import("../wire/tier_frame.zig").TxPosition;
 
 /// Sending windows of a context at most: transports of a configuration.
 pub const windows_max = std.math.maxInt(u16);

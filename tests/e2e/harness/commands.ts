@@ -76,13 +76,32 @@ interface TxWait {
 /** Every command: what it takes (`in`) and what it answers (`out`). */
 export interface Commands {
   /** Makes the factory. All contexts of the node are its. */
-  open: { in: { config: RcmConfigInput; prefix: string; workDir: string }; out: null };
+  open: {
+    in: {
+      config: RcmConfigInput;
+      prefix: string;
+      workDir: string;
+      /** For `setArbArg`. */
+      arbitration?: { readonly address: string; readonly path: string };
+    };
+    out: null;
+  };
   context: { in: { context: string }; out: null };
   transmitter: {
     in: { context: string; topic: string; partitions?: readonly number[]; txArg?: number };
     out: null;
   };
-  receiver: { in: { context: string; delivery?: "callback" | "poll" | "iterate" }; out: null };
+  receiver: {
+    in: {
+      context: string;
+      delivery?: "callback" | "poll" | "iterate";
+      /** A history that grows as messages come, so that a node that is killed leaves it. */
+      journal?: string;
+      /** Topic of the context on which each message is sent on, before it counts. */
+      forward?: string;
+    };
+    out: null;
+  };
   /** Resolves with the milliseconds that it took. */
   start: { in: { context: string; timeoutMs?: number }; out: number };
   stop: { in: { context: string }; out: null };
@@ -153,6 +172,15 @@ export interface LogReport {
   readonly ms: number;
 }
 
+/** A context's role has changed. */
+export interface RoleReport {
+  readonly kind: "role";
+  readonly context: string;
+  /** A key of `RcmRole`. */
+  readonly role: string;
+  readonly ms: number;
+}
+
 /** A message of 1 MiB or more has come. */
 export interface BigReport {
   readonly kind: "big";
@@ -174,4 +202,4 @@ export interface HelloReport {
   readonly pid: number;
 }
 
-export type Report = Answer | EventReport | LogReport | BigReport | HelloReport;
+export type Report = Answer | EventReport | LogReport | RoleReport | BigReport | HelloReport;

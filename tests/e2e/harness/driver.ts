@@ -27,6 +27,7 @@ import type {
   EventReport,
   LogReport,
   Report,
+  RoleReport,
   StreamName,
 } from "./commands.ts";
 import { checkHistory, type Delivered, type Expected, readHistory } from "./history.ts";
@@ -67,6 +68,7 @@ export interface Node {
   readonly events: readonly EventReport[];
   readonly logs: readonly LogReport[];
   readonly bigs: readonly BigReport[];
+  readonly roles: readonly RoleReport[];
   /** Sends a command and waits for its answer; throws a {@linkcode NodeError}. */
   call<K extends keyof Commands>(
     command: K,
@@ -75,7 +77,7 @@ export interface Node {
   /** A context with a transmitter of each topic named, started. */
   sender(context: string, options?: SenderOptions): Promise<void>;
   /** A context with a receiver, started. */
-  receiver(context: string, options?: { delivery?: Delivery }): Promise<void>;
+  receiver(context: string, options?: ReceiverOptions): Promise<void>;
   /** The part of `getStatistics` that is about one context. */
   statistics(context: string): Promise<Record<string, unknown>>;
   /** Waits until the context's receiver has got so many messages. */
@@ -102,6 +104,12 @@ export interface Node {
 }
 
 export type Delivery = "callback" | "poll" | "iterate";
+export interface ReceiverOptions {
+  readonly delivery?: Delivery;
+  readonly journal?: string;
+  /** Topic on which it sends on what it is given. */
+  readonly forward?: string;
+}
 export interface SenderOptions {
   /** Default `["t"]`. */
   readonly topics?: readonly string[];
@@ -147,6 +155,10 @@ export interface NodeOptions {
   /** The same of a folder: a disk of its own. */
   readonly disk?: { readonly folder: string; readonly mBytes: number };
   readonly env?: Readonly<Record<string, string>>;
+  /** For `setArbArg`: members of tiers need it. */
+  readonly arbitration?: { readonly address: string; readonly path: string };
+  /** Of an earlier node: its record and state are found again. */
+  readonly workDir?: string;
 }
 
 let beds = 0;
@@ -192,11 +204,17 @@ function makeBed(): { bed: Bed; end(): Promise<void>; describe(): Promise<string
     group,
     config: (wish) => makeConfig(wish, group, port),
     async node(runtime, config, options = {}) {
-      const workDir = join(folder, `${nodes.length}`);
-      mkdirSync(workDir);
+      const workDir = options.workDir ?? join(folder, `${nodes.length}`);
+      mkdirSync(workDir, { recursive: true });
       const node = await startNode(runtime, options, folder);
       nodes.push(node);
-      await node.call("open", { config, prefix, workDir });
+      const { arbitration } = options;
+      await node.call(
+        "open",
+        arbitration === undefined
+          ? { config, prefix, workDir }
+          : { config, prefix, workDir, arbitration },
+      );
       return node;
     },
     hosts(count) {
@@ -304,6 +322,7 @@ function attach(
   if (pid > 0) keepChild(pid);
   const events: EventReport[] = [];
   const logs: LogReport[] = [];
+  const roles: RoleReport[] = [];
   const bigs: BigReport[] = [];
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   const commands = new Map<number, string>();
@@ -360,6 +379,7 @@ function attach(
     if (report.kind === "answer") settle(report);
     else if (report.kind === "event") events.push(report);
     else if (report.kind === "log") logs.push(report);
+    else if (report.kind === "role") roles.push(report);
     else if (report.kind === "big") bigs.push(report);
     else hello();
   });
@@ -369,6 +389,7 @@ function attach(
     pid,
     events,
     logs,
+    roles,
     bigs,
     hello: helloCame,
     ended,
@@ -396,9 +417,11 @@ function attach(
       }
       await node.call("start", { context });
     },
-    async receiver(context, { delivery = "callback" } = {}) {
+    async receiver(context, { delivery = "callback", ...options } = {}) {
       await node.call("context", { context });
-      await node.call("receiver", { context, delivery });
+      const topic = options.forward;
+      if (topic !== undefined) await node.call("transmitter", { context, topic });
+      await node.call("receiver", { context, delivery, ...options });
       await node.call("start", { context });
     },
     async statistics(context) {

@@ -20,12 +20,14 @@ import {
   RcmLogLevel,
   type RcmMsgInfo,
   type RcmReceiver,
+  RcmRole,
   RcmStatus,
   type RcmTransmitter,
 } from "../../../mod.ts";
 import type { BigReport, Commands, Report, SendRun, StreamName } from "./commands.ts";
 import { checkContent, type ContentFound, fillContent, sizeOf } from "./content.ts";
 import { createHistory } from "./history.ts";
+import { createJournal, type Journal } from "./journal.ts";
 
 /** Messages from this size on are hashed and reported one by one. */
 const BIG_BYTES = 2 ** 20;
@@ -47,6 +49,8 @@ interface Member {
   delivery: "callback" | "poll" | "iterate";
   readonly streams: Stream[];
   readonly history: ReturnType<typeof createHistory>;
+  journal: Journal | null;
+  forward: string | null;
   messages: number;
   bytes: number;
   wrong: number;
@@ -93,7 +97,11 @@ function nameOf(enumeration: Readonly<Record<string, number>>, value: number): s
 // Receiving
 
 /** What a message says of itself, from a callback's `info` or from an iterator's message. */
-type Told = StreamName & { readonly no: number; readonly msgArg: number };
+type Told = StreamName & {
+  readonly no: number;
+  readonly timeMs: number;
+  readonly msgArg: number;
+};
 
 function take(m: Member, data: Uint8Array, sqn: number, txArg: number, told: Told): void {
   const ms = now();
@@ -114,18 +122,30 @@ function take(m: Member, data: Uint8Array, sqn: number, txArg: number, told: Tol
   m.messages += 1;
   m.bytes += data.byteLength;
   if (!found.isRight) m.wrong += 1;
-  m.history.add({
-    no: told.no,
+  m.journal?.add({
     sqn,
+    no: told.no,
+    timeMs: told.timeMs,
     ms,
-    index: found.index,
     seed: found.seed,
-    length: data.byteLength,
-    stream: at,
-    msgArg: told.msgArg,
-    txArg,
+    index: found.index,
     isRight: found.isRight,
+    from: told.from,
   });
+  if (m.journal === null) {
+    m.history.add({
+      no: told.no,
+      sqn,
+      ms,
+      index: found.index,
+      seed: found.seed,
+      length: data.byteLength,
+      stream: at,
+      msgArg: told.msgArg,
+      txArg,
+      isRight: found.isRight,
+    });
+  }
   if (data.byteLength >= BIG_BYTES) reportBig(m, data, told.from, ms, m.messages - stream.messages);
 }
 
@@ -167,11 +187,16 @@ function pace(m: Member): Promise<void> | undefined {
 }
 
 function onMessage(m: Member, data: Uint8Array, sqn: number, txArg: number, info: RcmMsgInfo) {
+  if (m.forward !== null) {
+    const status = m.transmitters.get(m.forward)!.sendData(data, 1, info.getMsgArg());
+    if (status !== RcmStatus.OK) return status;
+  }
   take(m, data, sqn, txArg, {
     from: info.getTxContextName(),
     topic: info.getTopicName(),
     partition: info.getPartitionNo(),
     no: info.getTxMsgNo(),
+    timeMs: info.getMsgTimeMilli(),
     msgArg: info.getMsgArg(),
   });
   return pace(m);
@@ -184,6 +209,7 @@ async function iterate(m: Member): Promise<void> {
       topic: message.topicName,
       partition: message.partitionNo,
       no: message.txMsgNo,
+      timeMs: message.msgTimeMilli,
       msgArg: message.msgArg,
     });
     await pace(m);
@@ -254,8 +280,9 @@ async function send(run: SendRun): Promise<Commands["send"]["out"]> {
 
 // Commands
 
-function open({ config, prefix, workDir }: Commands["open"]["in"]): null {
+function open({ config, prefix, workDir, arbitration }: Commands["open"]["in"]): null {
   factory = newRcmFactory(config, workDir, "en_US");
+  if (arbitration !== undefined) factory.setArbArg(arbitration.address, arbitration.path);
   factory.setFilePrefix(prefix);
   factory.setLogArg(RcmLogLevel.INFO, {
     log: (key, level, content) => report({ kind: "log", key, level, content, ms: now() }),
@@ -285,6 +312,8 @@ function newMember(name: string): Member {
     delivery: "callback",
     streams: [],
     history: createHistory(),
+    journal: null,
+    forward: null,
     messages: 0,
     bytes: 0,
     wrong: 0,
@@ -359,12 +388,16 @@ const handlers: Handlers = {
     m.transmitters.set(topic, m.context.createTransmitter(topic, partitions ?? null, txArg ?? 0));
     return null;
   },
-  receiver({ context, delivery = "callback" }) {
+  receiver({ context, delivery = "callback", journal, forward }) {
     const m = member(context);
+    m.forward = forward ?? null;
+    if (journal !== undefined) m.journal = createJournal(journal);
     m.delivery = delivery;
     const callback = delivery === "iterate" ? null : {
       onMessage: (data: Uint8Array, sqn: number, txArg: number, info: RcmMsgInfo) =>
         onMessage(m, data, sqn, txArg, info),
+      onRoleChanged: (role: RcmRole) =>
+        report({ kind: "role", context, role: nameOf(RcmRole, role), ms: now() }),
     };
     m.receiver = m.context.createReceiver(callback, undefined, { delivery });
     return null;
