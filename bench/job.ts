@@ -12,7 +12,9 @@ export type Role =
   | "paced_sink"
   | "large"
   | "large_sink"
-  | "start";
+  | "start"
+  /** Records in one life of a context and takes it again in the next; not in Zig. */
+  | "replay";
 
 /** What both kinds of programs are told; times are in nanoseconds. */
 export interface Job {

@@ -9,6 +9,7 @@ import {
   newRcmFactory,
   type RcmContext,
   RcmEventType,
+  type RcmFactory,
   type RcmReceiverCallback,
   RcmStatus,
   type RcmTransmitter,
@@ -233,6 +234,45 @@ function largeSink(context: RcmContext): void {
   answer({ kind: "times", ns: times });
 }
 
+/** All of it in one process: what is measured is the second life of the receiver. */
+async function replay(factory: RcmFactory): Promise<void> {
+  let sum = 0;
+  take = (data) => {
+    sum += data[0]! + data[data.length - 1]!;
+  };
+  const near = factory.newRcmContext("near");
+  const transmitter = near.createTransmitter("to");
+  await near.start();
+  const receiver = () => {
+    const context = factory.newRcmContext(job.context);
+    context.createReceiver(callback, undefined, { delivery: "poll" });
+    return context;
+  };
+  const first = receiver();
+  await first.start();
+  while (!await transmitter.connected(1, 10)) first.poll();
+  for (let sent = 0; sent < count; sent += 1) {
+    while (transmitter.sendData(message) !== RcmStatus.OK) {
+      near.poll();
+      first.poll();
+    }
+  }
+  while (received < count) {
+    near.poll();
+    first.poll();
+  }
+  await first.stop();
+  await near.stop();
+  received = 0;
+  const second = receiver();
+  await second.start();
+  const from = nowNs();
+  while (received < count) second.poll(BATCH);
+  const ns = nowNs() - from;
+  if (sum < 0) fail("what was read is gone");
+  answer({ kind: "rate", messages: count, ns });
+}
+
 async function main(): Promise<void> {
   const factory = newRcmFactory(job.config, job.workDir);
   factory.setFilePrefix(job.prefix);
@@ -241,8 +281,9 @@ async function main(): Promise<void> {
       if (event.getEventType() === RcmEventType.MESSAGE_LOSS) fail("messages were lost");
     },
   });
-  const context = factory.newRcmContext(job.context);
   const { role } = job;
+  if (role === "replay") await replay(factory);
+  const context = factory.newRcmContext(job.context);
   const receives = role !== "flood" && role !== "paced" && role !== "large" && role !== "start";
   const sends = role !== "sink" && role !== "paced_sink" && role !== "large_sink";
   const topic = role === "pong" ? "back" : "to";

@@ -430,32 +430,8 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 
 test("each key whose part is not built is named when it differs from its default", () => {
   const values = {
-    RecordSync: "commit",
-    TierRmsLimitCount: 1,
     TierAsync: 1,
-    SyncIp: "127.0.0.2",
-    SyncAddr: "239.4.1.1",
-    SyncPort: 1,
-    SyncMcLoop: 0,
-    SyncTTL: 1,
-    SyncMTU: 1000,
     SyncMode: 1,
-    SyncHeartbeatIntervalMilli: 999,
-    SyncHeartbeatTimeoutMilli: 2999,
-    SyncAckIntervalMilli: 999,
-    SyncAckTimeoutMilli: 2999,
-    SyncSendWindowSize: 1,
-    SyncSocketBufferSizeKBytes: 4,
-    SyncRepairPortStart: 1,
-    SyncRepairPortEnd: 65535,
-    SyncRepairPort: 1,
-    SyncMaxDiff: 1,
-    AckCount: -1,
-    AsynchronousSqn: 1,
-    UseSameMachine: 1,
-    UseCommitted: 1,
-    SessionTimeoutMilli: 800,
-    ElectionPolicy: "race",
   };
   for (const [key, value] of Object.entries(values)) {
     const { unsupportedKeys } = resolveContext(

@@ -406,6 +406,23 @@ export const rows: readonly Row[] = [
     programs: flood(100, 5e6),
     targets: { zig: [{ of: "ratio", atLeast: 0.8 }] },
   },
+  {
+    id: "record-replay",
+    work: "3,000,000 messages of 100 bytes from a record, as soon as the context has started",
+    configuration: "IsRecord 1, Threading inline; poll",
+    reading: { unit: "M/s" },
+    yardstick: {
+      name: "144 bytes a message through mapped files of 256 MiB",
+      task: { work: "mapped_file", bytes: 144, count: 5e6 },
+      reading: { unit: "M/s" },
+    },
+    runners: SCRIPTS,
+    wiring: { transport: "multicast", contextKeys: INLINE, farKeys: { IsRecord: 1 } },
+    programs: [
+      { context: "far", core: 1, measures: true, job: { role: "replay", bytes: 100, count: 3e6 } },
+    ],
+    targets: both([{ of: "value", atLeast: 5 }]),
+  },
   repair("repair-0.1", 0.001),
   repair("repair-1", 0.01),
   {

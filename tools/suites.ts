@@ -162,7 +162,6 @@ async function simulator(bench: Bench): Promise<Outcome> {
 
 /** From this seed on the simulator's senders die all the time. */
 const FIRST_DEADLY_SEED = 2 ** 40;
-
 /** From this one on some of its receivers are members of a tier. */
 const FIRST_TIER_SEED = 2 ** 42;
 

@@ -4,9 +4,10 @@
 //!     sim --mutants | --mutant NAME [--seed N ...]
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
-//! from 2^40 on), some with a tier that receives (2^42) or sends (2^43), then seeds from 1 on until
-//! ten million events. With `--seed N` alone just that one; with `--events` or `--minutes` from it
-//! on. A violation prints the command that replays it. The last line is `N passed, N failed`.
+//! from 2^40 on), some in which receivers record (3 * 2^40), some with a tier that receives (2^42)
+//! or sends (2^43), then seeds from 1 on until ten million events. With `--seed N` alone just that
+//! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
+//! The last line is `N passed, N failed`.
 
 const std = @import("std");
 const cluster_file = @import("testing/cluster.zig");
@@ -80,6 +81,7 @@ const regression_seeds = [_]u64{
 };
 const events_default = 10_000_000;
 const deadly_seeds_default = 40;
+const recorded_seeds_default = 40;
 const tier_seeds_default = 40;
 
 const Arguments = struct {
@@ -189,6 +191,9 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
         for (regression_seeds) |seed| try run_seed(out, &tally, seed, a.verbose);
         for (0..deadly_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_deadly_seed + i, a.verbose);
+        }
+        for (0..recorded_seeds_default) |i| {
+            try run_seed(out, &tally, scenario.first_recorded_seed + i, a.verbose);
         }
         for (0..tier_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_tier_seed + i, a.verbose);

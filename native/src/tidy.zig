@@ -26,8 +26,11 @@ const programs = [_][]const u8{ "abi_gen.zig", "fuzz.zig", "sim.zig", "tests.zig
 const pure_folders = [_][]const u8{ "order/", "repair/", "session/", "tier/", "window/", "wire/" };
 /// What opens and maps the files of windows and record, although it lies in such a folder.
 const impure_files = [_][]const u8{
+    "order/disk.zig",
     "order/recorder.zig",
+    "order/recording.zig",
     "order/replay.zig",
+    "order/restoring.zig",
     "window/files.zig",
     "window/region.zig",
 };

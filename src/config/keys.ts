@@ -499,7 +499,6 @@ export const KEYS = [
 
 /** Values that are not built yet of keys that are. */
 export const UNBUILT_VALUES: Readonly<Record<string, readonly unknown[]>> = {
-  RecordSync: ["commit"],
   SyncMode: [1, 2],
   TierAsync: [true],
 };

@@ -407,7 +407,11 @@ function unsupportedOfTier(entry: Entry<"context">, tx: Routes, rx: Routes): rea
   const withoutAddr = [...tx.all, ...rx.all]
     .filter(({ transport }) => !look(transport, "Addr").isGiven)
     .map(({ transport }) => look(transport, "UseSharedMemory").at);
-  return [...(isAsked ? [handshake.at] : []), ...withoutAddr].map(pathText);
+  // What its members acknowledge to each other does not wait for their disks.
+  const sync = look(entry, "RecordSync");
+  const isForced = sync.value === "commit";
+  const keys = [...(isAsked ? [handshake.at] : []), ...(isForced ? [sync.at] : [])];
+  return [...keys, ...withoutAddr].map(pathText);
 }
 
 function unsupportedOf(entry: Entry): readonly string[] {

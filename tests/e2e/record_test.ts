@@ -8,6 +8,7 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { RcmConfigInput } from "../../mod.ts";
 import { type Bed, e2e, isLong, LIMIT_MS, type Node, runtimes, sleep } from "./harness/driver.ts";
+import type { Host } from "./harness/hosts.ts";
 import type { Delivered } from "./harness/history.ts";
 
 const SENDERS = [
@@ -17,14 +18,24 @@ const SENDERS = [
 ] as const;
 const sizes = { kind: "mixed", seed: 5 } as const;
 
-function config(bed: Bed, record: Record<string, unknown> = {}): RcmConfigInput {
+function config(
+  bed: Bed,
+  record: Record<string, unknown> = {},
+  hosts: readonly Host[] = [],
+): RcmConfigInput {
   const RecordDir = join(bed.folder, "record");
+  const at = (no: number) => hosts.length === 0 ? {} : { Ip: hosts[no]!.ip };
   return bed.config({
     transports: [{ Topic: "a" }, { Topic: "b" }],
     contexts: [
-      ...SENDERS.map(({ context, topic }) => ({ Name: context, TxTopics: [{ Name: topic }] })),
+      ...SENDERS.map(({ context, topic }) => ({
+        Name: context,
+        ...at(0),
+        TxTopics: [{ Name: topic }],
+      })),
       {
         Name: "rx",
+        ...at(1),
         IsRecord: 1,
         RecordDir,
         RecordSegmentMBytes: 8,
@@ -35,8 +46,8 @@ function config(bed: Bed, record: Record<string, unknown> = {}): RcmConfigInput 
   });
 }
 
-async function startSenders(bed: Bed, c: RcmConfigInput): Promise<Node> {
-  const node = await bed.node("deno", c);
+async function startSenders(bed: Bed, c: RcmConfigInput, host?: Host): Promise<Node> {
+  const node = await bed.node("deno", c, host === undefined ? {} : { host });
   for (const { context, topic } of SENDERS) await node.sender(context, { topics: [topic] });
   return node;
 }
@@ -61,27 +72,38 @@ function assertBegins(longer: readonly string[], shorter: readonly string[], wha
 }
 
 const KILLS = isLong ? 100 : 20;
+/** Of all datagrams on their way to either host. */
+const LOSS = 0.03;
 
-e2e(`three senders, two topics: ${KILLS} kills of the receiver, one history`, async (bed) => {
-  const c = config(bed);
-  const senders = await startSenders(bed, c);
+/** The order is one sequence: the first sqn is 0, and none is left out. */
+function assertContiguous(lines: readonly string[]): void {
+  lines.forEach((line, at) => assert.ok(line.startsWith(`${at} `), `place ${at}: ${line}`));
+}
+
+e2e(`three senders, two topics, loss: ${KILLS} kills, one history`, async (bed) => {
+  const hosts = bed.hosts(2);
+  const [txHost, rxHost] = hosts;
+  const c = config(bed, {}, hosts);
+  const senders = await startSenders(bed, c, txHost!);
+  for (const host of hosts) host.lose(LOSS, bed.port);
   const sending = SENDERS.map(({ context, topic }, at) =>
     senders.call("send", { context, topic, seed: 70 + at, sizes, count: 1e9, perSecond: 3000 })
   );
   let before: string[] = [];
   for (let life = 0; life < KILLS; life += 1) {
-    const rx = await bed.node(runtimes[life % 2]!, c);
+    const rx = await bed.node(runtimes[life % 2]!, c, { host: rxHost! });
     await rx.receiver("rx");
     await rx.received("rx", before.length + 200);
     const now = await content(rx);
     assertBegins(now, before, `life ${life}`);
     before = now;
-    // Anywhere in what comes then.
+    // Anywhere in what comes then; in between it is stopped in order.
     await sleep(life * 7 % 40);
-    await rx.kill();
+    if (life % 4 === 2) await rx.close();
+    else await rx.kill();
   }
   for (const { context, topic } of SENDERS) await senders.call("halt", { context, topic });
-  const rx = await bed.node("bun", c);
+  const rx = await bed.node("bun", c, { host: rxHost! });
   await rx.receiver("rx");
   // One that waits for room goes on only now.
   const sent = await Promise.all(sending);
@@ -90,6 +112,8 @@ e2e(`three senders, two topics: ${KILLS} kills of the receiver, one history`, as
   const all = await content(rx);
   assertBegins(all, before, "the last life");
   assert.equal(all.length, total);
+  assertContiguous(all);
+  assert.ok(rxHost!.losses().data > 0, "datagrams were lost");
   const expected = SENDERS.map(({ context, topic }, at) => ({
     from: context,
     topic,
@@ -103,13 +127,14 @@ e2e(`three senders, two topics: ${KILLS} kills of the receiver, one history`, as
 
   // Stopped in order, and from a later place on.
   await rx.close();
-  const late = await bed.node("deno", config(bed, { RecordReplayStartPoint: total - 100 }));
+  const later = config(bed, { RecordReplayStartPoint: total - 100 }, hosts);
+  const late = await bed.node("deno", later, { host: rxHost! });
   await late.receiver("rx");
   await late.received("rx", 100);
   assert.deepEqual(await content(late), all.slice(-100));
   await late.close();
   await senders.close();
-});
+}, { network: true });
 
 e2e("a full disk stops the recording, not delivery; the next start goes on there", async (bed) => {
   const folder = join(bed.folder, "record");

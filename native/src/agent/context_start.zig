@@ -480,8 +480,14 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     };
     try rx.init_buffers(gpa);
     rx.receiver.settle();
+    rx.receiver.lanes[0].waits_for_disk = o.recordSync == .commit and record != null and
+        o.tier == null;
+    if (record) |r| {
+        const is_second = self.channels.len > 0 and self.waiters[1] != null;
+        r.waiter = if (self.waiters[@intFromBool(is_second)]) |*w| w else null;
+    }
     if (o.tier) |*t| {
-        if (record) |r| r.skip_replay();
+        if (record) |r| r.recording.skip_replay();
         rx.tier = try .create(gpa, .{
             .o = o,
             .tier = t,
@@ -512,8 +518,8 @@ fn make_lanes(
 fn make_log(gpa: std.mem.Allocator, pool: *ChunkPool, record: ?*RecordAgent) StartError!*Log {
     const log = try gpa.create(Log);
     errdefer gpa.destroy(log);
-    log.* = try .init(gpa, pool, if (record) |r| r.first_sqn() else 0);
-    if (record) |r| log.record_with(&r.recorder);
+    log.* = try .init(gpa, pool, if (record) |r| r.recording.first_sqn() else 0);
+    if (record) |r| log.record_with(&r.recording.recorder);
     return log;
 }
 
@@ -601,18 +607,18 @@ fn restore_streams(
     record: *RecordAgent,
     failure: *Failure,
 ) StartError!void {
-    for (record.found.streams.items) |*known| {
+    for (record.recording.found.streams.items) |*known| {
         const e = &known.entry;
         if (rx.receiver.restore(e, known.next_msg, known.has_messages)) continue;
         failure.set("the record in {s} has messages of topic {s}, partition {d} (transport " ++
             "{d}), which context {s} does not receive: add it to RxTopics, or move it away", .{
-            record.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
-            e.transport,               self.o().name,
+            record.disk.folder.path_text(), e.topic[0..e.topic_bytes], e.partition,
+            e.transport,                    self.o().name,
         });
         return error.Argument;
     }
-    if (rx.is_manual) manual_ack.settle_replay(rx, record.first_sqn());
-    record.tell(&rx.receiver.notices);
+    if (rx.is_manual) manual_ack.settle_replay(rx, record.recording.first_sqn());
+    record.recording.tell(&rx.receiver.notices);
 }
 
 /// Windows that are read in place.

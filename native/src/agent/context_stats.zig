@@ -329,7 +329,7 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     }
     // What is not recorded goes when it was processed.
     d.first_msg_sqn = if (rx.record) |record|
-        record.found.first_sqn
+        record.recording.found.first_sqn
     else if (rx.lanes.len > 0) delivered else log.processed_next();
     d.next_msg_sqn = ordered;
     d.next_msg_sqn_deliver = delivered;
@@ -342,8 +342,9 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
         d.committed_sqn = tier.member.committed;
     }
     if (rx.record) |record| {
-        d.next_msg_sqn_record = @min(d.next_msg_sqn, record.recorder.stopped_sqn.load(.acquire));
-        d.msgs_recorded = d.next_msg_sqn_record -| record.found.next_sqn;
+        const stopped = record.recording.recorder.stopped_sqn.load(.acquire);
+        d.next_msg_sqn_record = @min(d.next_msg_sqn, stopped);
+        d.msgs_recorded = d.next_msg_sqn_record -| record.recording.found.next_sqn;
     }
     for (rx.receiver.active()) |*s| {
         if (!s.is_behind()) continue;

@@ -20,9 +20,9 @@ pub fn process(rx: *RxAgent, next: u64) void {
 /// At a start, and when `processed` has moved on from `from`.
 pub fn settle_replay(rx: *RxAgent, from: u64) void {
     const record = rx.record orelse return;
-    const end = record.found.next_sqn;
+    const end = record.recording.found.next_sqn;
     if (from > end or rx.log.processed_next() < end) return;
-    for (record.found.streams.items, 0..) |*known, id| {
+    for (record.recording.found.streams.items, 0..) |*known, id| {
         const stream = &rx.receiver.streams[id];
         if (stream.processed >= known.next_msg) continue;
         @atomicStore(u64, &stream.processed, known.next_msg, .release);

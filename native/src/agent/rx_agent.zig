@@ -124,7 +124,7 @@ pub const RxAgent = struct {
 
     /// One step of the agent; the caller holds the token. The work count.
     pub fn step(self: *RxAgent, now_ns: u64) u32 {
-        if (self.record) |record| if (record.step_rx(self.log, &self.receiver.notices)) |work| {
+        if (self.record) |record| if (record.recording.step_rx(self.log, &self.receiver.notices)) |work| {
             return work;
         };
         if (self.log.latency) |l| l.now_ns = now_ns;
@@ -160,7 +160,7 @@ pub const RxAgent = struct {
     /// clock is read where nothing came. `step_ns` is the time of the last step, `now_ticks` what
     /// `clock.ticks` says. False: nothing came. What is to be answered waits for the next step.
     pub fn look(self: *RxAgent, step_ns: u64, now_ticks: u64) bool {
-        if (self.record) |record| if (record.is_replaying()) return false;
+        if (self.record) |record| if (record.recording.is_replaying()) return false;
         // What comes for a tier is ordered, told and acknowledged in a whole step.
         if (self.tier != null) return false;
         if (self.windows) |*w| {
@@ -313,7 +313,7 @@ pub const RxAgent = struct {
     }
 
     pub fn next_deadline_ns(self: *RxAgent, now_ns: u64) u64 {
-        if (self.record) |record| if (record.is_replaying()) return now_ns + clock.ns_per_ms;
+        if (self.record) |record| if (record.recording.is_replaying()) return now_ns + clock.ns_per_ms;
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         if (self.tier) |tier| at = @min(at, tier.next_deadline_ns(now_ns));

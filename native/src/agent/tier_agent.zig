@@ -190,13 +190,13 @@ pub const TierAgent = struct {
             rx.log.record_with(recorder);
         }
         errdefer self.end_recorder();
-        const is_on_disk = if (record) |r| r.recorder.current != null else false;
+        const is_on_disk = if (record) |r| r.recording.recorder.current != null else false;
         const is_forced = std.mem.eql(u8, @tagName(s.o.recordSync), "commit") and is_on_disk;
         const kept: state_file.StateFile = try .open(&self.folder, .{
             .is_recorded = is_on_disk,
             .is_forced = is_forced,
-            .next_sqn = if (record) |r| r.found.next_sqn else 0,
-            .is_damaged = if (record) |r| r.found.damage != null else false,
+            .next_sqn = if (record) |r| r.recording.found.next_sqn else 0,
+            .is_damaged = if (record) |r| r.recording.found.damage != null else false,
         }, state_file.boot_id_now(), failure);
         const holding = rx.holding_pool;
         errdefer kept.file.close();
@@ -205,8 +205,8 @@ pub const TierAgent = struct {
             .limit_count = s.tier.rmsLimitCount,
             .is_observer = s.tier.isObserver,
             .from_sqn = rx.log.next(),
-            .found = if (record) |r| &r.found else null,
-            .folder = if (record) |r| &r.folder else null,
+            .found = if (record) |r| &r.recording.found else null,
+            .folder = if (record) |r| &r.disk.folder else null,
             .is_forced = is_forced,
         });
     }

@@ -85,7 +85,7 @@ const Node = struct {
             .file_bytes = limits.record_file_bytes_min * 4,
         }, &self.log_pool, &text);
         self.log = try .init(gpa, &self.log_pool, from_sqn);
-        self.log.record_with(&self.agent.recorder);
+        self.log.record_with(&self.agent.recording.recorder);
         self.holding = try .init(gpa, &self.holding_pool, holding_bytes / 4);
         self.receiver = try .init(gpa, .{
             .id = 5,
@@ -94,10 +94,10 @@ const Node = struct {
             .seed = 1,
         }, &self.log, &self.holding);
         self.receiver.settle();
-        const state = try state_file.StateFile.open(&self.agent.folder, .{
+        const state = try state_file.StateFile.open(&self.agent.disk.folder, .{
             .is_recorded = true,
             .is_forced = false,
-            .next_sqn = self.agent.found.next_sqn,
+            .next_sqn = self.agent.recording.found.next_sqn,
             .is_damaged = false,
         }, state_file.boot_id_now(), &text);
         try self.host.init(gpa, &self.log, &self.receiver, &self.holding_pool, state, .{
@@ -105,10 +105,10 @@ const Node = struct {
             .limit_count = 0,
             .is_observer = false,
             .from_sqn = from_sqn,
-            .found = &self.agent.found,
-            .folder = &self.agent.folder,
+            .found = &self.agent.recording.found,
+            .folder = &self.agent.disk.folder,
         });
-        for (self.agent.found.streams.items) |*known| {
+        for (self.agent.recording.found.streams.items) |*known| {
             const ok = self.receiver.restore(&known.entry, known.next_msg, known.has_messages);
             try testing.expect(ok);
         }
@@ -123,7 +123,7 @@ const Node = struct {
         const s = challenge.add_stream(&self.receiver, key, &channels[id]).?;
         s.connection = connection;
         s.has_position = true;
-        self.agent.recorder.set_stream(challenge.entry_of(s));
+        self.agent.recording.recorder.set_stream(challenge.entry_of(s));
         self.host.stage.begin(s);
     }
 

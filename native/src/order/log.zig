@@ -25,6 +25,7 @@ const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const copy = @import("../copy.zig").copy;
 const record = @import("record.zig");
+const mutant = @import("../testing/mutant.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 const Recorder = @import("recorder.zig").Recorder;
 const Latency = @import("../stats/latency.zig").Latency;
@@ -75,6 +76,11 @@ pub const Log = struct {
     /// Where the next record goes, and the end of the open segment; equal when there is none.
     at: u64,
     end: u64,
+    /// Nothing is appended here from there on: the end, or less where the record has gone over to
+    /// another file. What is appended lies in the file that is forced.
+    full: u64 = 0,
+    /// The file of the open segment (`Recorder.serial`).
+    serial: u32 = 0,
     jump: Jump,
 
     // ---- published by the appender
@@ -124,6 +130,7 @@ pub const Log = struct {
     pub fn record_with(self: *Log, recorder: *Recorder) void {
         assert(self.end == 0 and self.next_sqn == self.ordered.raw);
         self.recorder = recorder;
+        recorder.ordered = &self.ordered;
         self.head_bytes = limits.record_block_header_bytes;
     }
 
@@ -149,7 +156,7 @@ pub const Log = struct {
     /// `publish`.
     pub fn append(self: *Log, meta: Meta, payload: []const u8) error{NoMemory}!u64 {
         const bytes = record.record_bytes(payload.len);
-        if (bytes > self.end - self.at) {
+        if (bytes > self.full - self.at) {
             const room = self.pool.chunk_bytes - self.head_bytes;
             if (bytes > room) return self.append_large(meta, payload);
             if (!self.open_segment()) return error.NoMemory;
@@ -160,7 +167,7 @@ pub const Log = struct {
         const start = self.at + record.header_bytes;
         copy(self.pool.base[start..][0..payload.len], payload);
         const padded = self.pool.base[start .. self.at + bytes];
-        if (self.recorder) |r| try check_record(r, header, padded);
+        if (self.recorder) |r| try self.check_record(r, header, padded);
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;
@@ -168,12 +175,17 @@ pub const Log = struct {
 
     /// A record that is complete but for its check. Refused, it was not appended.
     inline fn check_record(
+        self: *Log,
         r: *Recorder,
         header: *RecordHeader,
         padded: []const u8,
     ) error{NoMemory}!void {
         if (!r.is_recording) return;
-        try r.note(header.stream, header.sqn);
+        r.note(header.stream, header.sqn) catch |err| {
+            self.look_at_file(r);
+            return err;
+        };
+        if (!r.is_recording) return;
         header.check = record.check_of(header, padded);
     }
 
@@ -185,13 +197,33 @@ pub const Log = struct {
     ) error{NoMemory}!u64 {
         assert(self.recorder == null);
         const bytes = record.in_place_bytes;
-        if (bytes > self.end - self.at and !self.open_segment()) return error.NoMemory;
+        if (bytes > self.full - self.at and !self.open_segment()) return error.NoMemory;
         const sqn = self.next_sqn;
         self.header_at(self.at).* = make_header(meta, record.length_in_place, sqn);
         self.reference_at(self.at).* = reference;
         self.at += bytes;
         self.next_sqn = sqn + 1;
         return sqn;
+    }
+
+    /// `reserve` would find room now. Nothing is taken for that: blocks of a record file that were
+    /// taken once are used up.
+    pub fn could_reserve(self: *Log, length: u32) bool {
+        const bytes = self.head_bytes + record.record_bytes(length);
+        const count: u32 = @intCast((bytes + self.pool.chunk_bytes - 1) >> self.pool.chunk_shift);
+        const first = self.pool.take(count) orelse blk: {
+            if (!self.leave_segment()) return false;
+            break :blk self.pool.take(count) orelse return false;
+        };
+        defer self.pool.release(first, count);
+        if (self.recorder) |r| {
+            defer self.look_at_file(r);
+            if (!r.would_fit(count, self.next_sqn)) return false;
+        }
+        if (self.end != 0) return true;
+        const spare = self.pool.take(1) orelse return false;
+        self.pool.release(spare, 1);
+        return true;
     }
 
     /// Memory of its own for a message of `length` bytes; null when there is no room now.
@@ -213,9 +245,11 @@ pub const Log = struct {
             self.pool.release(spare, 1);
         }
         const place = if (self.recorder) |r| r.map_message(first, count, self.next_sqn) catch {
+            self.look_at_file(r);
             self.pool.release(first, count);
             return null;
         } else 0;
+        if (self.recorder) |r| self.look_at_file(r);
         const offset = (@as(u64, first) << self.pool.chunk_shift) + self.head_bytes;
         return .{
             .offset = offset,
@@ -227,9 +261,10 @@ pub const Log = struct {
     /// Gives a filled extent its place in the order. Without room for the reference the extent
     /// stays the caller's, who tries again later. The memory is the log's afterwards.
     pub fn commit(self: *Log, extent: Extent, meta: Meta) error{NoMemory}!u64 {
-        if (self.end - self.at < record.header_bytes) {
+        if (self.full - self.at < record.header_bytes) {
             if (!self.open_segment()) return error.NoMemory;
         }
+        if (self.recorder) |r| if (!r.has_room_for_late()) return error.NoMemory;
         const sqn = self.next_sqn;
         const header = self.header_at(extent.offset);
         header.* = make_header(meta, @intCast(extent.payload.len), sqn);
@@ -238,9 +273,10 @@ pub const Log = struct {
         reference.msg_no = extent.offset;
         if (self.recorder) |r| {
             const bytes = record.record_bytes(extent.payload.len) - record.header_bytes;
-            try check_record(r, header, extent.payload.ptr[0..bytes]);
+            try self.check_record(r, header, extent.payload.ptr[0..bytes]);
             reference.time_ms = extent.place;
             if (r.is_recording) reference.check = record.check_of_reference(reference);
+            r.note_message(extent.place);
         }
         self.at += record.header_bytes;
         self.next_sqn = sqn + 1;
@@ -262,6 +298,7 @@ pub const Log = struct {
         // What is appended later goes elsewhere.
         self.end = start + self.pool.chunk_bytes;
         self.at = self.end;
+        self.full = self.end;
     }
 
     /// Everything adopted below `sqn` is in its place.
@@ -345,8 +382,8 @@ pub const Log = struct {
         self.processed_sqn.store(sqn, .release);
     }
 
-    /// For a consumer that says later than it reads what was processed, and never rewinds: headers of
-    /// messages below `read_next`, one after the other, from where `processed` has not been told.
+    /// For a consumer that says later than it reads what was processed, and never rewinds: headers
+    /// of messages below `read_next`, one after the other, from where `processed` has not been told.
     pub fn next_done(self: *Log) *const RecordHeader {
         assert(self.done.sqn < self.read.sqn);
         // What is read and not processed keeps the appender from changing it.
@@ -423,7 +460,15 @@ pub const Log = struct {
         self.link(chunk, start + self.head_bytes);
         self.at = start + self.head_bytes;
         self.end = start + self.pool.chunk_bytes;
+        self.full = self.end;
+        if (self.recorder) |r| self.serial = r.serial;
         return true;
+    }
+
+    /// Where the record has gone over to another file the open segment gets nothing more.
+    fn look_at_file(self: *Log, r: *const Recorder) void {
+        if (r.is_tier) return;
+        if (r.serial != self.serial and !mutant.on(.segment_left_open)) self.full = self.at;
     }
 
     /// The order goes on in another chunk, with the record at `offset`.
@@ -453,6 +498,7 @@ pub const Log = struct {
         }
         self.at = 0;
         self.end = 0;
+        self.full = 0;
         self.pool.release(open, 1);
         return true;
     }

@@ -142,6 +142,8 @@ pub const Place = packed struct(u64) {
     }
 };
 
+/// From here to the table: zeros, kept for what a tier changes while the file is open.
+pub const state_offset: u32 = 512;
 pub const table_offset: u32 = limits.page_bytes;
 pub const entries_max: u32 = (limits.record_block_bytes - table_offset) / @sizeOf(StreamEntry);
 
@@ -188,5 +190,5 @@ comptime {
     ok(@offsetOf(RecordFileHeader, "check") == 256);
     ok(@sizeOf(StreamEntry) == 256);
     ok(@sizeOf(BlockHeader) == limits.record_block_header_bytes);
-    ok(@sizeOf(RecordFileHeader) <= table_offset);
+    ok(@sizeOf(RecordFileHeader) <= state_offset and state_offset < table_offset);
 }

@@ -72,13 +72,13 @@ const Life = struct {
             .file_bytes = how.file_bytes,
             .replay_from = how.replay_from,
         }, &self.pool, how.text);
-        self.log = try .init(gpa, &self.pool, self.agent.first_sqn());
-        self.log.record_with(&self.agent.recorder);
-        for (self.agent.recorder.stream_count..3) |id| {
+        self.log = try .init(gpa, &self.pool, self.agent.recording.first_sqn());
+        self.log.record_with(&self.agent.recording.recorder);
+        for (self.agent.recording.recorder.stream_count..3) |id| {
             var entry = std.mem.zeroes(record_file.StreamEntry);
             entry.id = @intCast(id);
             entry.connection = 100 + id;
-            self.agent.recorder.set_stream(entry);
+            self.agent.recording.recorder.set_stream(entry);
         }
         self.buffer = try gpa.alloc(u8, 2 * block_bytes);
         try self.agent.spawn();
@@ -107,7 +107,7 @@ const Life = struct {
         var no = first;
         while (true) {
             const n = self.log.fill(&descriptors, 64);
-            if (n == 0 and self.agent.replay.step(&self.log) == 0) return no;
+            if (n == 0 and self.agent.recording.replay.step(&self.log) == 0) return no;
             for (descriptors[0..n]) |*d| {
                 const meta = Message.meta(no);
                 try testing.expectEqual(@as(f64, @floatFromInt(no)), d.sqn);
@@ -133,7 +133,7 @@ const Life = struct {
         self.log.deinit(gpa);
         self.pool.deinit(gpa);
         region_file.release(self.region);
-        if (is_killed) if (self.agent.recorder.current) |*c| {
+        if (is_killed) if (self.agent.recording.recorder.current) |*c| {
             c.next_block = c.block_count;
         };
         self.agent.deinit(gpa);
@@ -170,10 +170,10 @@ test "a restart delivers the same again and goes on, however the process ended" 
         var life: Life = undefined;
         try life.start(.{ .name = name, .text = &text });
         defer life.end(life_no % 2 == 0);
-        try testing.expectEqual(total, life.agent.found.next_sqn);
-        try testing.expectEqual(null, life.agent.found.damage);
+        try testing.expectEqual(total, life.agent.recording.found.next_sqn);
+        try testing.expectEqual(null, life.agent.recording.found.damage);
         try testing.expectEqual(total, try life.take(0));
-        try testing.expect(life.agent.replay.is_done());
+        try testing.expect(life.agent.recording.replay.is_done());
         const target = total + 150 + life_no;
         while (total < target) : (total += 1) {
             try life.append(total);
@@ -186,10 +186,11 @@ test "a restart delivers the same again and goes on, however the process ended" 
         try life.start(.{ .name = name, .text = &text, .replay_from = from });
         defer life.end(false);
         const first = @min(from, total);
-        try testing.expectEqual(first, life.agent.first_sqn());
+        try testing.expectEqual(first, life.agent.recording.first_sqn());
         try testing.expectEqual(total, try life.take(first));
-        try testing.expectEqual((total + 2) / 3, life.agent.found.streams.items[0].next_msg);
-        try testing.expectEqual(@as(u64, 101), life.agent.found.streams.items[1].entry.connection);
+        const known = life.agent.recording.found.streams.items;
+        try testing.expectEqual((total + 2) / 3, known[0].next_msg);
+        try testing.expectEqual(@as(u64, 101), known[1].entry.connection);
     }
 }
 
@@ -214,7 +215,7 @@ const Copy = struct {
         var life: Life = undefined;
         try life.start(.{ .name = name, .text = &text });
         for (0..count) |no| try life.append(no);
-        const current = &life.agent.recorder.current.?;
+        const current = &life.agent.recording.recorder.current.?;
         var self: Copy = .{ .bytes = try gpa.alignedAlloc(u8, .@"8", current.used_bytes()) };
         try testing.expect(current.file.read(self.bytes, 0));
         life.end(false);

@@ -13,7 +13,9 @@ const limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const record_file = @import("record_file.zig");
 const files = @import("../window/files.zig");
+const Disk = @import("disk.zig").Disk;
 const region_file = @import("../window/region.zig");
+const mutant = @import("../testing/mutant.zig");
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
 
 const BlockHeader = record_file.BlockHeader;
@@ -26,11 +28,16 @@ const block_bytes = limits.record_block_bytes;
 /// The next file is made when this is left of the current one.
 const ahead_blocks = limits.record_ahead_bytes / block_bytes;
 
+const late_max = 64;
 /// A file of a tier's record that is nowhere but in memory. It takes memory as it fills.
 pub const MemoryFile = struct { file_no: u32, fd: i32 };
 const memory_file_blocks = (1 << 30) / block_bytes;
 
 pub const never = std.math.maxInt(u64);
+
+/// When what was recorded is forced to the disk (`RecordSync`): when the kernel likes, every 10 ms,
+/// before it is acknowledged.
+pub const Sync = enum { async, interval, commit };
 
 pub const Options = struct {
     context: []const u8,
@@ -38,6 +45,7 @@ pub const Options = struct {
     file_bytes: u64,
     /// A number that only this start has.
     life: u64,
+    sync: Sync = .async,
 };
 
 /// A file that is written, and its first block.
@@ -90,6 +98,21 @@ pub const Recorder = struct {
     wanted_blocks: u32 = 0,
     errno: u16 = 0,
     state: std.atomic.Value(NextState) = .init(.idle),
+
+    // ---- forces: one at a time. The appender asks and notes what they cover (`asked`); the agent
+    // forces, then says so (`forced`).
+    asked: std.atomic.Value(u64) = .init(0),
+    forced: std.atomic.Value(u64) = .init(0),
+    /// Files that were left before a message in them was complete: they are forced once more. A
+    /// ring; entries below `late_count` are there, those below `late_done` were forced.
+    late: [late_max]u32 = undefined,
+    late_count: std.atomic.Value(u32) = .init(0),
+    late_done: std.atomic.Value(u32) = .init(0),
+    /// The agent's: all below is on the disk. And why the disk has refused to force; 0: it has not.
+    forced_sqn: u64 = 0,
+    broken_errno: std.atomic.Value(u16) = .init(0),
+    /// End of the order, as the log publishes it.
+    ordered: ?*const std.atomic.Value(u64) = null,
 
     // ---- read by others
     /// From which sqn on nothing is recorded.
@@ -147,23 +170,52 @@ pub const Recorder = struct {
     /// With it all streams of lower ids, so that no id is ever without an entry.
     noinline fn note_slow(self: *Recorder, stream: u32, sqn: u64) error{NoMemory}!void {
         assert(stream < self.stream_count);
+        if (self.noted[stream] != self.serial and !self.has_entries(stream)) {
+            // The table is full, and the rest of the blocks stays unused.
+            self.current.?.next_block = self.current.?.block_count;
+            _ = self.would_fit(1, sqn);
+            return if (self.is_recording) error.NoMemory else {};
+        }
         const current = &self.current.?;
         for (self.streams[0 .. stream + 1], self.noted[0 .. stream + 1]) |*known, *noted| {
             if (noted.* == self.serial) continue;
-            if (current.entries == record_file.entries_max) {
-                // No room for it: the rest of the blocks stays unused.
-                current.next_block = current.block_count;
-                return error.NoMemory;
-            }
             const at = record_file.table_offset + current.entries * @sizeOf(StreamEntry);
             const entry: *StreamEntry = @ptrCast(@alignCast(current.head.base + at));
             var copy = known.*;
             copy.first_sqn = sqn;
             copy.check = copy.check_now();
-            entry.* = copy;
+            if (!mutant.on(.entry_forgotten)) entry.* = copy;
             current.entries += 1;
             noted.* = self.serial;
         }
+    }
+
+    fn has_entries(self: *const Recorder, stream: u32) bool {
+        var wanted = self.current.?.entries;
+        for (self.noted[0 .. stream + 1]) |noted| wanted += @intFromBool(noted != self.serial);
+        return wanted <= record_file.entries_max;
+    }
+
+    pub fn has_room_for_late(self: *Recorder) bool {
+        if (self.late_count.raw -% self.late_done.load(.acquire) < late_max) return true;
+        self.ring();
+        return false;
+    }
+
+    /// The message that lies at `place` has its place in the order. There is room for one more.
+    pub fn note_message(self: *Recorder, place: u64) void {
+        if (self.o.sync == .async or !self.is_recording) return;
+        const file_no = @as(Place, @bitCast(place)).file_no;
+        if (file_no == self.current.?.file_no) return;
+        const count = self.late_count.raw;
+        self.late[count % late_max] = file_no;
+        self.late_count.store(count +% 1, .release);
+    }
+
+    /// The agent's: a file to be forced, of the first `count`; null: no more.
+    pub fn next_late(self: *const Recorder, count: u32) ?u32 {
+        const done = self.late_done.raw;
+        return if (done == count) null else self.late[done % late_max];
     }
 
     /// A block for the records from `sqn` on, mapped where the chunk lies.
@@ -237,27 +289,35 @@ pub const Recorder = struct {
     /// Null: nothing is recorded any more.
     pub fn take_blocks(self: *Recorder, count: u32, sqn: u64) error{NoMemory}!?Place {
         if (!self.is_recording) return null;
-        if (!self.has_room(count) and self.memory.items.len > 0) try self.next_in_memory(count);
-        if (!self.has_room(count)) {
-            if (self.state.load(.acquire) == .ready) self.turn_over();
-            if (!self.has_room(count)) {
-                if (self.state.load(.acquire) != .failed) {
-                    self.want_next(count);
-                    return error.NoMemory;
-                }
-                if (!self.is_tier) {
-                    self.stop(sqn, self.errno);
-                    return null;
-                }
-                try self.leave_disk(count, sqn);
-            }
-        }
+        if (!self.would_fit(count, sqn)) return error.NoMemory;
+        if (!self.is_recording) return null;
         const current = &self.current.?;
         const place: Place = .{ .file_no = current.file_no, .block = current.next_block };
         current.next_block += count;
         if (self.memory.items.len > 0) return place;
         if (current.block_count - current.next_block < ahead_blocks) self.want_next(1);
         return place;
+    }
+
+    /// There are blocks now, or nothing is recorded; else they are asked for.
+    pub fn would_fit(self: *Recorder, count: u32, sqn: u64) bool {
+        if (!self.is_recording or self.has_room(count)) return true;
+        if (self.memory.items.len > 0) {
+            self.next_in_memory(count) catch return false;
+            return true;
+        }
+        switch (self.state.load(.acquire)) {
+            .ready => self.turn_over(),
+            .failed => {
+                if (!self.is_tier) {
+                    self.stop(sqn, self.errno);
+                    return true;
+                }
+                self.leave_disk(count, sqn) catch return false;
+            },
+            else => self.want_next(count),
+        }
+        return self.has_room(count);
     }
 
     fn has_room(self: *const Recorder, count: u32) bool {
@@ -278,6 +338,26 @@ pub const Recorder = struct {
         self.current = self.next;
         self.serial += 1;
         self.state.store(.turned, .release);
+        self.ring();
+    }
+
+    /// A force failed: what came after the last one that did not is not certain, so recording ends
+    /// there. Before anything is appended in a step.
+    pub fn look_at_disk(self: *Recorder) void {
+        const errno = self.broken_errno.load(.acquire);
+        if (errno == 0 or !self.is_recording) return;
+        self.stop(self.forced_sqn, errno);
+    }
+
+    /// Nobody waits for a force that was asked for. The appender's.
+    pub fn is_forced(self: *const Recorder) bool {
+        return self.forced.load(.acquire) == self.asked.raw;
+    }
+
+    /// All that was appended until now is to be forced.
+    pub fn ask_force(self: *Recorder) void {
+        assert(self.is_recording and self.is_forced());
+        self.asked.store(self.asked.raw + 1, .release);
         self.ring();
     }
 
@@ -322,13 +402,13 @@ pub const Recorder = struct {
     /// Makes a file; its header is written last.
     pub fn make_file(
         self: *const Recorder,
-        folder: *const files.Folder,
+        disk: Disk,
         file_no: u32,
         block_count: u32,
         text: *files.ErrorText,
     ) files.Error!OpenFile {
         const base_sqn = self.base_hint.load(.monotonic);
-        return create_file(&self.o, folder, file_no, block_count, base_sqn, text);
+        return create_file(&self.o, disk, file_no, block_count, base_sqn, text);
     }
 };
 
@@ -350,7 +430,7 @@ fn create_memory_file(file_no: u32, block_count: u32) ?OpenFile {
 
 pub fn create_file(
     o: *const Options,
-    folder: *const files.Folder,
+    disk: Disk,
     file_no: u32,
     block_count: u32,
     base_sqn: u64,
@@ -359,14 +439,14 @@ pub fn create_file(
     assert(block_count > 1);
     var buffer: [record_file.file_name_bytes]u8 = undefined;
     const name = record_file.file_name(&buffer, file_no);
-    const file = try folder.create(name, @as(u64, block_count) * block_bytes, text);
+    const file = try disk.create(name, @as(u64, block_count) * block_bytes, text);
     errdefer {
-        folder.remove(name);
+        disk.remove(name);
         file.close();
     }
     const part: region_file.FilePart = .{ .fd = file.fd, .offset = 0, .bytes = block_bytes };
     const head = region_file.map_files(&.{part}) catch {
-        text.set("no memory to map {s}{s}", .{ folder.path_text(), name });
+        text.set("no memory to map {s}{s}", .{ disk.path_text(), name });
         return error.Shm;
     };
     const header: *RecordFileHeader = @ptrCast(head.base);
@@ -386,5 +466,16 @@ pub fn create_file(
     built.magic = 0;
     header.* = built;
     @atomicStore(u64, &header.magic, record_file.magic, .release);
+    errdefer region_file.release(head);
+    if (o.sync != .async) {
+        const errno = disk.force(file.fd);
+        const names_errno = if (errno == 0) disk.force_names() else errno;
+        if (names_errno != 0) {
+            text.set_errno(names_errno, "cannot force {s}{s} to the disk", .{
+                disk.path_text(), name,
+            });
+            return error.Shm;
+        }
+    }
     return .{ .file = file, .file_no = file_no, .head = head, .block_count = block_count };
 }

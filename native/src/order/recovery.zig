@@ -9,6 +9,7 @@
 
 const std = @import("std");
 const limits = @import("../limits.zig");
+const mutant = @import("../testing/mutant.zig");
 const assert = @import("../assert.zig").assert;
 const record = @import("record.zig");
 const record_file = @import("record_file.zig");
@@ -85,7 +86,6 @@ const Scan = struct {
     gpa: std.mem.Allocator,
     files: []const []align(8) const u8,
     found: *Found,
-    any: bool = false,
     /// Nothing from here on is looked at.
     limit_sqn: u64,
     /// Streams for which there is an entry, by id.
@@ -93,6 +93,8 @@ const Scan = struct {
 
     fn run(self: *Scan) error{OutOfMemory}!void {
         for (self.files, 0..) |bytes, n| try self.read_table(bytes, @intCast(n));
+        self.found.first_sqn = self.first_sqn();
+        self.found.next_sqn = self.found.first_sqn;
         for (self.files, 0..) |bytes, n| {
             const count: u32 = @intCast((bytes.len + block_bytes - 1) / block_bytes);
             var block: u32 = 1;
@@ -115,6 +117,13 @@ const Scan = struct {
                 if (!try self.read_segment(place, header)) return;
             }
         }
+    }
+
+    /// Where the order begins: a first segment that is damaged does not make it begin later.
+    fn first_sqn(self: *const Scan) u64 {
+        const header = self.header_at(RecordFileHeader, .{ .file_no = 0, .block = 0 }, 0) orelse
+            return 0;
+        return if (header.is_true(0)) header.base_sqn else 0;
     }
 
     /// Something is wrong here. It matters only if the order does not go on elsewhere.
@@ -162,11 +171,6 @@ const Scan = struct {
     /// False: the prefix ends.
     fn read_segment(self: *Scan, place: Place, header: *const BlockHeader) error{OutOfMemory}!bool {
         const f = self.found;
-        if (!self.any) {
-            self.any = true;
-            f.first_sqn = header.base_sqn;
-            f.next_sqn = header.base_sqn;
-        }
         if (f.next_sqn >= self.limit_sqn) return false;
         if (header.base_sqn != f.next_sqn) {
             self.note(place, 0);
@@ -243,6 +247,7 @@ const Scan = struct {
         if (start + bytes > all.len) return false;
         const header: *const RecordHeader = @ptrCast(@alignCast(all.ptr + start));
         const padded = all[start + record.header_bytes .. start + bytes];
+        if (mutant.on(.torn_believed)) return true;
         return header.check == record.check_of(header, padded);
     }
 

@@ -14,6 +14,7 @@ const record = @import("record.zig");
 const record_file = @import("record_file.zig");
 const recovery = @import("recovery.zig");
 const files = @import("../window/files.zig");
+const Disk = @import("disk.zig").Disk;
 const region_file = @import("../window/region.zig");
 const Log = @import("log.zig").Log;
 
@@ -26,7 +27,7 @@ const head_bytes = limits.record_block_header_bytes;
 const segments_per_step = 16;
 
 pub const Replay = struct {
-    folder: *const files.Folder,
+    disk: Disk,
     segments: []const Segment,
     /// The segment that is put in its place next, or is being put there.
     at: usize = 0,
@@ -40,8 +41,8 @@ pub const Replay = struct {
     failed_errno: u16 = 0,
 
     /// From `first_sqn` on, which lies in the record; the log begins there.
-    pub fn init(folder: *const files.Folder, segments: []const Segment, first_sqn: u64) Replay {
-        var self: Replay = .{ .folder = folder, .segments = segments, .next_sqn = first_sqn };
+    pub fn init(disk: Disk, segments: []const Segment, first_sqn: u64) Replay {
+        var self: Replay = .{ .disk = disk, .segments = segments, .next_sqn = first_sqn };
         while (self.at < segments.len and segments[self.at].end_sqn <= first_sqn) self.at += 1;
         return self;
     }
@@ -157,15 +158,15 @@ pub const Replay = struct {
         for (self.open_nos, self.open_fds) |no, fd| if (no == file_no and fd >= 0) return fd;
         var buffer: [record_file.file_name_bytes]u8 = undefined;
         const name = record_file.file_name(&buffer, file_no);
-        const entry = self.folder.open_other(name, false) orelse {
+        const fd = self.disk.open_read(name) orelse {
             self.failed_errno = @backingInt(linux.E.NOENT);
             return null;
         };
         if (self.open_fds[1] >= 0) _ = linux.close(self.open_fds[1]);
         self.open_fds[1] = self.open_fds[0];
         self.open_nos[1] = self.open_nos[0];
-        self.open_fds[0] = entry.fd;
+        self.open_fds[0] = fd;
         self.open_nos[0] = file_no;
-        return entry.fd;
+        return fd;
     }
 };

@@ -249,6 +249,7 @@ pub const TierLog = struct {
         const start = @as(u64, chunk) * block_bytes;
         log.at = start + head_bytes;
         log.end = start + block_bytes;
+        log.full = log.end;
         if (!self.is_attached) return true;
         self.link_chunk(chunk, log.at, log.next_sqn);
         self.segments()[self.linked_count].chunk = chunk;
@@ -289,6 +290,7 @@ pub const TierLog = struct {
         self.segments()[self.history.count() - 1].end_offset = @intCast(log.at - start);
         if (log.at < log.end) log.header_at(log.at).length = record.length_end;
         log.at = log.end;
+        log.full = log.end;
         self.is_open = false;
     }
 
@@ -312,6 +314,7 @@ pub const TierLog = struct {
         self.linked_sqn = no_limit;
         log.end = if (self.tail) |tail| (@as(u64, tail) + 1) * block_bytes else 0;
         log.at = log.end;
+        log.full = log.end;
     }
 
     /// Gives an assembled message its place in the order.
@@ -669,6 +672,7 @@ pub const TierLog = struct {
         self.is_attached = false;
         log.end = (@as(u64, self.spare) + 1) * block_bytes;
         log.at = log.end;
+        log.full = log.end;
     }
 
     fn cut_files(self: *TierLog, sqn: u64, i: u32, cut: u32) void {

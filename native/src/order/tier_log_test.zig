@@ -85,7 +85,7 @@ const Life = struct {
                 .context_id = 7,
                 .file_bytes = limits.record_file_bytes_min,
             }, &self.pool, &text);
-            break :blk &self.agent.?.recorder;
+            break :blk &self.agent.?.recording.recorder;
         } else blk: {
             const o: recorder_file.Options =
                 .{ .context = "memory", .context_id = 7, .file_bytes = 0, .life = 9 };
@@ -95,8 +95,8 @@ const Life = struct {
         self.log = try .init(gpa, &self.pool, how.from_sqn);
         self.log.record_with(recorder);
         try self.tier.init(gpa, &self.log, .{
-            .folder = if (self.agent) |*a| &a.folder else null,
-            .found = if (self.agent) |*a| &a.found else null,
+            .folder = if (self.agent) |*a| &a.disk.folder else null,
+            .found = if (self.agent) |*a| &a.recording.found else null,
             .from_sqn = how.from_sqn,
         });
         for (recorder.stream_count..streams) |id| {
@@ -119,7 +119,7 @@ const Life = struct {
         self.pool.deinit(gpa);
         region_file.release(self.region);
         if (self.agent) |*a| {
-            if (is_killed) if (a.recorder.current) |*c| {
+            if (is_killed) if (a.recording.recorder.current) |*c| {
                 c.next_block = c.block_count;
             };
             a.deinit(gpa);

@@ -11,6 +11,7 @@ const mutant = @import("../testing/mutant.zig");
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("notices.zig").Notices;
 const number = @import("notices.zig").number;
+const durable = @import("durable.zig");
 const stream_file = @import("stream.zig");
 const Receiver = @import("receiver.zig").Receiver;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
@@ -308,11 +309,13 @@ fn start_in_place(self: *Receiver, s: *Stream) void {
     if (s.is_manual) {
         // Copied: what was taken is not read any more.
         @atomicStore(u64, &slot.consumed, s.next.msg, .release);
-        @atomicStore(u64, &slot.processed, s.processed_next(), .release);
+        const to = durable.limit(s, &self.lanes[0], .{ .msg = s.processed_next() }).msg;
+        @atomicStore(u64, &slot.processed, to, .release);
     } else if (s.slot == null or consumed >= s.tail) {
         // What the log still has is processed by its own numbers.
         s.tail = s.next.msg;
-        @atomicStore(u64, &slot.consumed, s.next.msg, .release);
+        const to = durable.limit(s, &self.lanes[0], s.next).msg;
+        @atomicStore(u64, &slot.consumed, to, .release);
     }
     @atomicStore(u32, &slot.is_manual, @intFromBool(s.is_manual), .monotonic);
     s.slot = slot;
@@ -332,6 +335,7 @@ fn settle_position(
     if (!s.has_position or mutant.on(.position_forgotten)) {
         s.next = .{ .msg = start };
         s.has_position = true;
+        durable.begin(s);
         if (self.lanes[0].stage) |stage| stage.begin(s);
     } else if (s.next.msg < c.first) {
         // Exactly one loss, also where some of it came early and is held.
@@ -422,8 +426,14 @@ pub fn syn_reply_run(self: *Receiver, image: []align(8) u8, p: *const Pending) R
     const is_kept = has and s.?.is_mandatory() and s.?.committed == null;
     const unprocessed = is_kept and (!p.asks_first or mutant.on(.first_processed));
     const at: Position = if (unprocessed and !mutant.on(.position_taken))
-        .{ .msg = @min(s.?.next.msg, s.?.processed_next()) }
-    else if (told) |position| position else if (has) s.?.next else .{ .msg = 0 };
+        durable.limit(s.?, &self.lanes[0], .{
+            .msg = @min(s.?.next.msg, s.?.processed_next()),
+        })
+    else if (told) |position|
+        position
+    else if (!has)
+        .{ .msg = 0 }
+    else if (p.asks_first) s.?.next else durable.limit(s.?, &self.lanes[0], s.?.next);
     const sealed = p.channel.group_key != null;
     const body = frame.begin(
         frame.SynReply,

@@ -20,6 +20,7 @@ const StreamEntry = @import("../order/record_file.zig").StreamEntry;
 const loss = @import("../repair/loss_detector.zig");
 const notices_file = @import("notices.zig");
 const challenge = @import("challenge.zig");
+const durable = @import("durable.zig");
 const room = @import("room.zig");
 const stream_file = @import("stream.zig");
 const layout = @import("../window/node.zig");
@@ -294,9 +295,10 @@ pub const Receiver = struct {
         s.tx_arg = entry.tx_arg;
         s.name = entry.name;
         s.name_len = entry.name_bytes;
-        s.has_position = has_position;
+        s.has_position = has_position and !mutant.on(.restore_forgotten);
         s.next = .{ .msg = next_msg };
         s.announced = s.next;
+        durable.begin(s);
         if (self.lanes[0].stage) |stage| stage.restore(s);
         // Nothing of it counts as processed before the program has said so again.
         s.tail = next_msg;
@@ -451,6 +453,9 @@ pub const Receiver = struct {
     /// Silence, acknowledgement intervals, due NAKs. Cheap while the deadline has not come.
     pub fn tick(self: *Receiver, now_ns: u64) void {
         const room_is_back = self.was_withheld and !self.any_withheld();
+        if (self.lanes[0].waits_for_disk and durable.step(self)) {
+            self.deadline_ns = @min(self.deadline_ns, now_ns + durable.look_ns);
+        }
         if (now_ns < self.deadline_ns and !room_is_back) return;
         self.set_now(now_ns);
         if (now_ns >= self.room_due_ns and room.is_wanted(self)) {
@@ -477,6 +482,7 @@ pub const Receiver = struct {
             deadline = @min(deadline, @max(ack_due, now_ns + 1));
             deadline = @min(deadline, @max(s.detector.due_ns, now_ns + 1));
         }
+        if (self.lanes[0].waits_for_disk) deadline = @min(deadline, now_ns + durable.look_ns);
         self.was_withheld = self.any_withheld();
         if (self.was_withheld) deadline = @min(deadline, now_ns + ns_per_ms);
         self.deadline_ns = deadline;
@@ -607,8 +613,10 @@ pub const Receiver = struct {
     }
 
     fn ack_run(self: *Receiver, now_ns: u64, s: *Stream, image: []align(8) u8) Run {
-        const taken = s.ack_position(self.shared_of(s));
-        const at = s.said_position(taken);
+        const shared = self.shared_of(s);
+        const taken = s.ack_position(shared);
+        const said = s.said_position(taken);
+        const at = if (s.is_manual) durable.limit(s, shared, said) else said;
         s.ack_now = false;
         s.since_ack_datagrams = 0;
         s.last_ack_ns = now_ns;

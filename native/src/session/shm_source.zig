@@ -10,6 +10,7 @@ const base_limits = @import("../limits.zig");
 const assert = @import("../assert.zig").assert;
 const cut = @import("../testing/cut.zig");
 const mutant = @import("../testing/mutant.zig");
+const durable = @import("durable.zig");
 const barrier = @import("../agent/barrier.zig");
 const frame = @import("../wire/frame.zig");
 const layout = @import("../window/node.zig");
@@ -142,7 +143,7 @@ pub const ShmSource = struct {
     fn take(self: *ShmSource, now_ns: u64, r: *Receiver) u32 {
         const w = &self.window.?;
         const s = self.started(r) orelse return 0;
-        if (s.is_manual) self.tell_processed(s);
+        if (s.is_manual) self.tell_processed(r, s);
         if (self.tail != s.next.msg and !self.begin_at_next(s)) return 0;
         const before = s.next.msg;
         var n: u32 = 0;
@@ -167,8 +168,8 @@ pub const ShmSource = struct {
     }
 
     /// What the program has acknowledged, for a sender that frees by it.
-    fn tell_processed(self: *ShmSource, s: *const Stream) void {
-        const at = s.processed_next();
+    fn tell_processed(self: *ShmSource, r: *const Receiver, s: *const Stream) void {
+        const at = durable.limit(s, &r.lanes[0], .{ .msg = s.processed_next() }).msg;
         if (self.slot.processed == at) return;
         @atomicStore(u64, &self.slot.processed, at, .release);
     }
@@ -227,7 +228,8 @@ pub const ShmSource = struct {
         s.tail = no + 1;
         self.tail = no + 1;
         if (s.is_manual) r.look_soon(now_ns);
-        if (is_copied or mutant.on(.ack_taken)) {
+        const is_done = is_copied and (s.is_manual or !r.lanes[0].waits_for_disk);
+        if (is_done or mutant.on(.ack_taken)) {
             @atomicStore(u64, &self.slot.consumed, no + 1, .release);
         }
         return true;

@@ -20,6 +20,7 @@ const log_file = @import("../order/log.zig");
 const record = @import("../order/record.zig");
 const layout = @import("../window/node.zig");
 const loss = @import("../repair/loss_detector.zig");
+const durable = @import("durable.zig");
 const Stage = @import("../tier/stage.zig").Stage;
 const notices_file = @import("notices.zig");
 
@@ -88,6 +89,8 @@ pub const Shared = struct {
     now_ns: u64 = 0,
     /// Memory reserved for messages in assembly.
     extent_bytes: u64 = 0,
+    /// Only what is on the disk is acknowledged (`durable.zig`).
+    waits_for_disk: bool = false,
     /// The stream for which room is being made; the others take none.
     favoured: ?u32 = null,
 
@@ -135,6 +138,9 @@ pub const Stream = struct {
     /// Everything below was sent, as far as this receiver knows.
     announced: Position = .{ .msg = 0 },
     acked: Position = .{ .msg = 0 },
+    /// `RecordSync: "commit"`: everything below is on the disk, and will be after this force.
+    forced: u64 = 0,
+    forcing: u64 = 0,
     /// Of a tier's member: nothing from here on is committed. What the log has is told besides.
     committed: ?u64 = null,
     /// Read in place: where this context says what it has processed. Null: datagrams come.
@@ -504,9 +510,7 @@ pub const Stream = struct {
             shared.log.pool.release(chunk, 1);
             return true;
         }
-        const extent = shared.log.reserve(@intCast(self.wanted_bytes)) orelse return false;
-        shared.log.abort(extent);
-        return true;
+        return shared.log.could_reserve(@intCast(self.wanted_bytes));
     }
 
     pub fn abort_extent(self: *Stream, shared: *Shared) void {
@@ -591,7 +595,7 @@ pub const Stream = struct {
         // The sender's memory is read until a message was processed.
         if (self.slot != null and !self.is_manual) return self.processed_position();
         if (shared.stage) |stage| return stage.ack_position(self);
-        const have = Position.min(self.next, self.announced);
+        const have = Position.min(durable.limit(self, shared, self.next), self.announced);
         if (self.withheld(shared)) return Position.min(have, self.acked);
         return have;
     }

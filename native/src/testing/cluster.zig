@@ -17,6 +17,7 @@ const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
 const watch_receiver = @import("watch_receiver.zig");
 const in_place = @import("in_place.zig");
+const recorded = @import("recorded.zig");
 const mishaps = @import("mishaps.zig");
 const tier_members = @import("tier_members.zig");
 const hostile = @import("hostile.zig");
@@ -65,7 +66,9 @@ pub const Timer = struct {
     pub const bury = find + senders_max;
     pub const map = bury + senders_max;
     pub const tier = map + receivers_max;
-    pub const count = tier + 1;
+    /// What a receiver's record agent has to do.
+    pub const record_agent = tier + 1;
+    pub const count = record_agent + receivers_max;
 };
 const timers_count = 96;
 
@@ -265,6 +268,9 @@ pub const Cluster = struct {
         if (which < Timer.bury) return in_place.find(self, self.senders[which - Timer.find]);
         if (which < Timer.map) return in_place.bury(self, self.senders[which - Timer.bury]);
         if (which == Timer.tier) return tier_members.step(self);
+        if (which >= Timer.record_agent) {
+            return recorded.step(self, self.receivers[which - Timer.record_agent]);
+        }
         in_place.map(self, self.receivers[which - Timer.map]);
     }
 
@@ -335,6 +341,7 @@ pub const Cluster = struct {
         if (first.to_port >= 40000 and first.to_port != node.control.port) {
             return self.net.release(&first);
         }
+        if (node.is_replaying()) return self.net.release(&first);
         const bytes = self.join(first);
         watch_receiver.before_receiver(self, node, &first, bytes);
         const local_ns = node.clock.local(self.now_ns);
@@ -478,6 +485,11 @@ pub const Cluster = struct {
             timer.* = node.paused_until_ns;
             return;
         }
+        if (node.step_record() != null) {
+            self.wake(Timer.drain + node.index, self.now_ns);
+            timer.* = self.now_ns + ms;
+            return;
+        }
         const local_ns = node.clock.local(self.now_ns);
         const receiver = node.receiver;
         const work = in_place.read(self, node);
@@ -492,6 +504,7 @@ pub const Cluster = struct {
         if (node.log.ordered_next() != node.log.read_next()) {
             self.wake(Timer.drain + node.index, self.now_ns + self.scenario.handler_ns);
         }
+        recorded.look(self, node);
         const due_ns = receiver.next_deadline_ns(local_ns);
         watch.look_for_spin(self, node, runs + work, due_ns <= local_ns);
         timer.* = @max(self.now_ns + @intFromBool(due_ns <= local_ns), node.clock.when(due_ns));

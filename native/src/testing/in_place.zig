@@ -539,20 +539,28 @@ pub fn end_cuts() void {
 fn come_between(point: cut.Point) void {
     const c = active.?;
     if (stores.is_dead() or c.is_between) return;
-    const is_aimed = point == .node and stands_behind(c);
+    const is_aimed = switch (point) {
+        .node => stands_behind(c),
+        .claim => c.scenario.seed >= scenario_file.first_in_place_seed and stands_alone(c),
+        .release, .tag => false,
+    };
     const ppm = c.scenario.in_place.cut_ppm;
-    if (!c.dice.chance(if (is_aimed) @max(ppm, aimed_ppm) else ppm)) return;
+    const aim: u32 = if (point == .claim) 1_000_000 else aimed_ppm;
+    if (!c.dice.chance(if (is_aimed) @max(ppm, aim) else ppm)) return;
     c.is_between = true;
     defer c.is_between = false;
     c.totals.cuts += 1;
     c.note(@backingInt(point));
     switch (point) {
-        .claim, .node => for (c.windows[0..c.window_count]) |w| sender_acts(c, w, is_aimed),
+        .claim, .node => for (c.windows[0..c.window_count]) |w| {
+            sender_acts(c, w, is_aimed, point == .node);
+        },
         .release, .tag => for (c.receivers) |node| receiver_acts(c, node),
     }
 }
 
-/// How often a sender comes in between where its next messages take the very node that is read.
+/// How often a sender comes in between where its next messages take the very node or memory that is
+/// read.
 const aimed_ppm = 500_000;
 
 /// A receiver reads what its sender has given up without it: the node may become another number's.
@@ -561,7 +569,28 @@ fn stands_behind(c: *Cluster) bool {
     return false;
 }
 
-fn sender_acts(c: *Cluster, w: *Window, is_aimed: bool) void {
+/// A receiver reads on where its sender does not wait for it any more: only its claim holds what it
+/// reads.
+fn stands_alone(c: *Cluster) bool {
+    for (c.windows[0..c.window_count]) |w| {
+        if (w.shm == null) continue;
+        const sender = w.sender orelse continue;
+        for (c.receivers) |node| {
+            if (!node.alive or !is_read(node, w) or node.in_place.mapped[w.index] != w.files) {
+                continue;
+            }
+            if (sender.peers.find(node.id)) |peer| {
+                if (peer.state == .connected or peer.state == .confirming) continue;
+            }
+            const at = position(c, node, w) orelse continue;
+            if (at >= w.window.reclaimed() and at < w.window.written()) return true;
+        }
+    }
+    return false;
+}
+
+/// `goes_round`: its nodes become those of other numbers.
+fn sender_acts(c: *Cluster, w: *Window, is_aimed: bool, goes_round: bool) void {
     const node = w.node;
     const sender = w.sender orelse return;
     if (c.now_ns < node.paused_until_ns or sender.phase != .started) return;
@@ -572,10 +601,12 @@ fn sender_acts(c: *Cluster, w: *Window, is_aimed: bool) void {
     if (w.send_flag) w.told_below = w.window.written();
     if (w.shm) |shm| shm.collect(local_ns, sender);
     sender.tick(local_ns);
-    for (0..c.dice.below(4)) |_| _ = SenderNode.make_room(w, local_ns);
+    const rounds = if (is_aimed and !goes_round) w.window.capacity else c.dice.below(4);
+    for (0..rounds) |_| if (!SenderNode.make_room(w, local_ns) and is_aimed) break;
     watch_sender.after_sender(c, w);
     if (w.stopping_until_ns != 0) return;
-    const count = if (is_aimed) w.window.capacity else c.dice.below(w.window.capacity);
+    const all = is_aimed and goes_round;
+    const count = if (all) w.window.capacity else c.dice.below(w.window.capacity);
     for (0..count) |_| {
         if (w.left == 0 or node.publish(w, c.now_ns) != .sent) break;
         c.totals.published += 1;

@@ -6,6 +6,7 @@ const scenario_file = @import("scenario.zig");
 const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const in_place = @import("in_place.zig");
+const recorded = @import("recorded.zig");
 const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const watch_sender = @import("watch_sender.zig");
@@ -21,7 +22,7 @@ const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
 const windows_max = scenario_file.windows_max;
 const ms = scenario_file.ms;
 
-pub const kinds = 7;
+pub const kinds = 8;
 /// Cut links at one time.
 pub const mends_max = 4;
 
@@ -33,6 +34,7 @@ const Kind = enum(u8) {
     stop,
     slow_handler,
     send_flag,
+    spoil_disk,
 };
 
 const Cut = struct { sender: u8, receiver: u8, there: bool, back: bool, is_on: bool = false };
@@ -54,6 +56,7 @@ fn every_ns(c: *const Cluster, kind: Kind) u64 {
         .stop => m.stop_every_ns,
         .slow_handler => m.slow_handler_every_ns,
         .send_flag => m.send_flag_every_ns,
+        .spoil_disk => c.scenario.record.spoil_every_ns,
     };
 }
 
@@ -92,6 +95,7 @@ pub fn happen(c: *Cluster, index: u8) void {
             w.send_flag = !w.send_flag;
             c.totals.flag_changes += 1;
         },
+        .spoil_disk => recorded.spoil(c, any_receiver(c)),
     }
 }
 
@@ -160,6 +164,7 @@ fn pause(c: *Cluster, lasts_ns: u64) void {
 fn kill_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
     if (!node.alive) return;
     c.totals.receiver_kills += 1;
+    recorded.kill(c, node);
     end_receiver(c, node, lasts_ns);
 }
 
@@ -167,6 +172,7 @@ fn end_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
     watch_receiver.life_ends(c, node);
     in_place.life_ends(c, node);
     node.drop();
+    recorded.dead(c, node);
     c.mishaps.dead_since_ns[node.index] = c.now_ns;
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns + lasts_ns, .touch);
     c.timers[Timer.start_receiver + node.index] = c.now_ns + lasts_ns;
@@ -177,6 +183,7 @@ fn stop_receiver(c: *Cluster, node: *ReceiverNode, lasts_ns: u64) void {
     c.totals.stops += 1;
     node.receiver.close();
     c.flush_receiver(node);
+    recorded.stop(c, node);
     end_receiver(c, node, lasts_ns);
 }
 
@@ -184,6 +191,7 @@ pub fn start_receiver(c: *Cluster, node: *ReceiverNode) void {
     if (node.alive) return;
     node.paused_until_ns = 0;
     node.start(&c.dice) catch @panic("out of memory");
+    recorded.begin(c, node);
     in_place.open(c, node);
     tier_members.life_begins(c, node);
     for (c.senders) |s| watch.disturb(c, s.index, node.index, c.now_ns, .touch);

@@ -76,6 +76,8 @@ pub const StreamCheck = struct {
     losses: std.ArrayList(Range) = .empty,
     /// The end of the last loss told.
     lost_end: u64 = 0,
+    /// One past the last message that was delivered.
+    delivered_end: u64 = 0,
     offers: [offers_max]Offer = undefined,
     offer_count: u32 = 0,
     gap_told_ns: u64 = 0,
@@ -86,6 +88,22 @@ pub const StreamCheck = struct {
         self.losses.clearRetainingCapacity();
         const losses = self.losses;
         self.* = .{ .losses = losses };
+    }
+
+    /// A receiver with a record starts again: all below `recorded` comes from there, or came. What
+    /// was told as lost beyond is told again.
+    pub fn begin_life(self: *StreamCheck, recorded: u64) void {
+        self.next = @min(self.next, recorded);
+        self.delivered_end = @min(self.delivered_end, recorded);
+        self.has_position = true;
+        self.lost_end = recorded;
+        self.offer_count = 0;
+        self.gap_told_ns = 0;
+        self.is_silent = false;
+        while (self.losses.items.len > 0) {
+            if (self.losses.items[self.losses.items.len - 1].start < recorded) break;
+            _ = self.losses.pop();
+        }
     }
 
     pub fn deinit(self: *StreamCheck, gpa: std.mem.Allocator) void {
@@ -163,6 +181,7 @@ pub const StreamCheck = struct {
         };
         self.epoch = epoch;
         self.next = number + 1;
+        self.delivered_end = self.next;
         self.delivered += 1;
     }
 

@@ -184,6 +184,20 @@ pub const Mutant = enum {
     tier_longest_log,
     /// Followers acknowledge what is not forced yet.
     tier_ack_unforced,
+    /// What is about to be forced is acknowledged.
+    forced_at_once,
+    /// The file that was left is not forced.
+    old_unforced,
+    /// The log goes on in a segment of a file that was left.
+    segment_left_open,
+    /// Replay begins one message late.
+    replay_skips,
+    /// Recovery does not look at the checks of records.
+    torn_believed,
+    /// A stream that the record knows begins as a stranger.
+    restore_forgotten,
+    /// A stream gets no entry in a file's table.
+    entry_forgotten,
 };
 
 /// Set by the simulator before a run; never by the library.

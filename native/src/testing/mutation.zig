@@ -121,6 +121,14 @@ fn first_seed(mutant: Mutant) u64 {
         .epoch_ignored,
         .leader_begins_anew,
         => scenario.first_sending_tier_seed,
+        .forced_at_once,
+        .old_unforced,
+        .segment_left_open,
+        .replay_skips,
+        .torn_believed,
+        .restore_forgotten,
+        .entry_forgotten,
+        => scenario.first_recorded_seed,
         else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
             tier_scenario.first_seed
         else

@@ -16,6 +16,7 @@ const SimClock = @import("sim_clock.zig").SimClock;
 const Address = @import("../transport/address.zig").Address;
 const Dice = @import("dice.zig").Dice;
 const in_place = @import("in_place.zig");
+const recorded = @import("recorded.zig");
 const ChunkPool = pool_file.ChunkPool;
 const Receiver = receiver_file.Receiver;
 const assert = std.debug.assert;
@@ -83,6 +84,7 @@ pub const ReceiverNode = struct {
     /// A gap that was given up: its MESSAGE_LOSS comes next.
     given_up: ?model.Range = null,
     in_place: in_place.Reading = .{},
+    record: ?*recorded.Record = null,
 
     pub fn init(
         gpa: std.mem.Allocator,
@@ -101,6 +103,9 @@ pub const ReceiverNode = struct {
             .memory = memory,
             .receiver = try gpa.create(Receiver),
         };
+        if (scenario.record.receivers >> @intCast(index) & 1 == 1) {
+            self.record = try .init(gpa, scenario);
+        }
         for (scenario.transports[0..scenario.transport_count], 0..) |*t, i| {
             if (scenario.rx_mask[index] >> @intCast(i) & 1 == 0) continue;
             self.channels[self.channel_count] = .{
@@ -118,6 +123,7 @@ pub const ReceiverNode = struct {
     pub fn deinit(self: *ReceiverNode) void {
         self.drop();
         self.in_place.deinit(self.gpa);
+        if (self.record) |r| r.deinit();
         for (&self.checks) |*check| check.deinit(self.gpa);
         self.seen.deinit(self.gpa);
         self.gpa.destroy(self.receiver);
@@ -144,13 +150,20 @@ pub const ReceiverNode = struct {
         assert(!self.alive);
         const gpa = self.gpa;
         self.life += 1;
-        self.pool = try .init(gpa, .{
+        self.pool = try .init(gpa, if (self.record) |r| .{
+            .base = r.region.base,
+            .bytes = r.region.bytes,
+            .chunk_bytes = base_limits.record_block_bytes,
+        } else .{
             .base = self.memory.ptr,
             .bytes = self.memory.len,
             .chunk_bytes = base_limits.chunk_bytes_min,
         });
-        self.log = try .init(gpa, &self.pool, 0);
-        self.holding = try .init(gpa, &self.pool, self.memory.len / 4);
+        if (self.record) |r| try r.open(self, dice);
+        self.log = try .init(gpa, &self.pool, if (self.record) |r| r.recording.first_sqn() else 0);
+        if (self.record) |r| self.log.record_with(&r.recording.recorder);
+        const early = if (self.record) |r| &r.holding_pool else &self.pool;
+        self.holding = try .init(gpa, early, self.memory.len / 4);
         self.receiver.* = try .init(gpa, .{
             .cluster = self.scenario.cluster,
             .id = self.id,
@@ -162,13 +175,14 @@ pub const ReceiverNode = struct {
             .datagram_bytes = self.datagram_bytes(),
         }, &self.log, &self.holding);
         self.receiver.settle();
+        if (self.record) |r| try r.restore(self);
         const shift: u16 = if (dice.coin()) 0 else @intCast(self.life % 1000);
         self.control = .init(nodes.receiver_ip(self.index), 40000 + shift);
         self.next_sqn = 0;
         self.seen.clearRetainingCapacity();
         self.seen_first = 0;
         self.stalled_until_ns = 0;
-        for (&self.checks) |*check| check.reset();
+        if (self.record == null) for (&self.checks) |*check| check.reset();
         self.heard_ns = @splat(0);
         self.heard_data_ns = @splat(0);
         self.out_of_sync_due = null;
@@ -192,8 +206,20 @@ pub const ReceiverNode = struct {
         self.holding.deinit(self.gpa);
         self.log.deinit(self.gpa);
         self.pool.deinit(self.gpa);
+        if (self.record) |r| r.close();
         self.in_place.end();
         self.alive = false;
+    }
+
+    pub fn is_replaying(self: *const ReceiverNode) bool {
+        const r = self.record orelse return false;
+        return r.recording.is_replaying();
+    }
+
+    /// As the engine's receive agent: null when there is nothing to do before others.
+    pub fn step_record(self: *ReceiverNode) ?u32 {
+        const r = self.record orelse return null;
+        return r.recording.step_rx(&self.log, &self.receiver.notices);
     }
 
     /// Payload of a message that the program is given.

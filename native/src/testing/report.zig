@@ -64,6 +64,7 @@ pub fn scenario(out: *Writer, s: *const scenario_file.Scenario) !void {
     });
     if (s.tier.members != 0) try out.print("  {any}\n", .{s.tier});
     if (s.in_place.transports != 0) try out.print("  {any}\n", .{s.in_place});
+    if (s.record.receivers != 0) try out.print("  {any}\n", .{s.record});
     try out.print("  {any}\n  {any}\n  residual loss {d} ppm, drift {d} ppm, safety {d} ms, " ++
         "{d} events\n", .{
         s.faults,                s.mishaps,       s.residual_loss_ppm, s.drift_ppm,
@@ -102,6 +103,10 @@ pub fn totals(out: *Writer, t: *const Totals, seeds: u64, took_ns: u64) !void {
     try out.print("messages: {d} published, {d} delivered and checked, {d} delivered again, {d} " ++
         "told as lost, {d} gaps given up, {d} times WOULD_BLOCK\n", .{
         t.published, t.delivered, t.redelivered, t.lost_told, t.gaps_given_up, t.would_block,
+    });
+    try out.print("records: {d} messages delivered again from them, {d} losses of power, {d} " ++
+        "bits flipped, {d} disks full or failing\n", .{
+        t.replayed, t.power_losses, t.flips, t.disk_failures,
     });
     try out.print("tiers: {d} leaders\n", .{t.leaders});
     try out.print("in place: {d} messages, {d} of them kept by nobody, {d} steps of " ++

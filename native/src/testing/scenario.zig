@@ -6,6 +6,8 @@ const std = @import("std");
 const frame = @import("../wire/frame.zig");
 const seal = @import("../wire/seal.zig");
 const limits = @import("../session/limits.zig");
+const limits_all = @import("../limits.zig");
+const Sync = @import("../order/recorder.zig").Sync;
 const dice_file = @import("dice.zig");
 const Dice = dice_file.Dice;
 const messages = @import("messages.zig");
@@ -24,12 +26,16 @@ pub const first_deadly_seed: u64 = 1 << 40;
 /// From this one on, windows are read in place, and what goes wrong is what that calls for.
 pub const first_in_place_seed: u64 = 1 << 41;
 /// From this one on, receivers acknowledge what they have processed, late.
-pub const first_manual_seed: u64 = 3 << 40;
+pub const first_manual_seed: u64 = 7 << 39;
 /// From this one on, some of the receivers are members of a tier.
 pub const first_tier_seed: u64 = 1 << 42;
 const tier_salt = 0x7163;
 /// From this one on, a tier sends: a run of its own (`sending_tier.zig`).
 pub const first_sending_tier_seed: u64 = 1 << 43;
+/// From this one on, and below those with tiers, receivers record, and what goes wrong is their
+/// processes, machines and disks.
+pub const first_recorded_seed: u64 = 3 << 40;
+const recorded_salt = 0x4ec0;
 /// So that the seeds of old findings mean what they meant.
 const in_place_salt = 0x6907;
 const manual_salt = 0xac4a;
@@ -112,6 +118,22 @@ pub const InPlace = struct {
     cut_ppm: u32 = 0,
 };
 
+/// Receivers with a record.
+pub const Record = struct {
+    /// Bit r: receiver r records.
+    receivers: u8 = 0,
+    sync: Sync = .async,
+    file_blocks: u32 = 8,
+    /// A force takes up to so long, and other work of the record agent.
+    force_ns: u64 = 0,
+    work_ns: u64 = 0,
+    /// A death is the machine's; the disk has a bit wrong afterwards.
+    power_ppm: u32 = 0,
+    flip_ppm: u32 = 0,
+    /// The disk is full, or refuses to force.
+    spoil_every_ns: u64 = 0,
+};
+
 /// Receivers that are members of one tier, or observe it.
 pub const Tier = struct {
     /// Bit r.
@@ -184,6 +206,7 @@ pub const Scenario = struct {
     residual_loss_ppm: u32,
     mishaps: Mishaps,
     in_place: InPlace,
+    record: Record,
     tier: Tier,
     /// Hostile datagrams: mean time between two.
     hostile_every_ns: u64,
@@ -195,7 +218,8 @@ pub const Scenario = struct {
     pub fn of(seed: u64) Scenario {
         var dice: Dice = .init(seed *% 0x9e37_79b9_7f4a_7c15 +% 1);
         const has_tier = seed >= first_tier_seed;
-        const is_in_place = seed >= first_in_place_seed and seed < first_manual_seed;
+        const is_recorded = seed >= first_recorded_seed and seed < first_manual_seed;
+        const is_in_place = seed >= first_in_place_seed and seed < first_recorded_seed;
         const roll = dice.below(20);
         const kind: Kind = if (seed >= first_in_place_seed) .general else switch (roll) {
             0, 1, 2 => .cost,
@@ -219,13 +243,15 @@ pub const Scenario = struct {
         if (is_deadly) self.only_deaths(&dice);
         self.in_place = .{};
         self.tier = .{};
+        self.record = .{};
         if (has_tier) {
             self.roll_tier();
             return self;
         }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
-        if (kind == .general and !is_in_place and !is_deadly) self.roll_manual();
+        if (kind == .general and !is_in_place and !is_deadly and !is_recorded) self.roll_manual();
+        if (is_recorded) self.roll_record();
         return self;
     }
 
@@ -407,7 +433,8 @@ pub const Scenario = struct {
     /// With dice of its own: all else stays as it was before anything was read in place.
     fn roll_in_place(self: *Scenario) void {
         const roll = dice_file.mix(self.seed, in_place_salt);
-        const is_chosen = self.seed >= first_in_place_seed and self.seed < first_manual_seed;
+        const is_chosen = self.seed >= first_in_place_seed and self.seed < first_recorded_seed;
+        if (self.seed >= first_recorded_seed and self.seed < first_manual_seed) return;
         if (roll % 1000 >= 300 and !is_chosen) return;
         var dice: Dice = .init(roll);
         const any: u8 = @intCast(dice.one_of(u64, &.{ 0xff, 0xff, dice.below(256) }));
@@ -427,6 +454,38 @@ pub const Scenario = struct {
         // A ring of nodes that comes round, and time-outs within reach.
         if (dice.coin()) self.nodes = @as(u32, 1) << @intCast(dice.between(4, 7));
         if ((is_chosen or dice.coin()) and !self.is_idle) self.hasten(&dice);
+    }
+
+    /// With dice of its own, as before.
+    fn roll_record(self: *Scenario) void {
+        var dice: Dice = .init(dice_file.mix(self.seed, recorded_salt));
+        const all = dice.coin();
+        self.record = .{
+            .receivers = if (all) 0xff else @intCast(dice.below(256)),
+            .sync = dice.random().enumValue(Sync),
+            .file_blocks = @intCast(dice.one_of(u64, &.{ 3, 4, 8 })),
+            .force_ns = dice.magnitude(10 * us, 20 * ms),
+            .work_ns = dice.magnitude(10 * us, 5 * ms),
+            .power_ppm = @intCast(dice.one_of(u64, &.{ 0, 300_000, 1_000_000 })),
+            .flip_ppm = @intCast(dice.one_of(u64, &.{ 0, 0, 0, 300_000 })),
+            .spoil_every_ns = dice.one_of(u64, &.{ 0, 0, 1, 5 }) * s,
+        };
+        self.receive_bytes = std.mem.alignForward(
+            u64,
+            @max(self.receive_bytes, 1 << 20),
+            4 * limits_all.record_block_bytes,
+        );
+        self.messages = @min(self.messages, 1500);
+        for (self.sizes[0..self.transport_count]) |*sizes| {
+            sizes.max = @min(sizes.max, 48 * 1024);
+            sizes.large_ppm = @min(sizes.large_ppm, 20_000);
+        }
+        const m = &self.mishaps;
+        m.kill_receiver_every_ns = dice.magnitude(20 * ms, s);
+        m.lasts_ns = dice.magnitude(ms, 500 * ms);
+        m.stop_every_ns = dice.one_of(u64, &.{ 0, 500 * ms });
+        if (dice.coin()) m.pause_every_ns = 0;
+        m.kill_sender_every_ns = dice.one_of(u64, &.{ 0, 0, s });
     }
 
     fn roll_tier(self: *Scenario) void {

@@ -38,6 +38,11 @@ pub const Totals = struct {
     /// Steps of a sender with memory that waits for a receiver.
     pinned_steps: u64 = 0,
     cuts: u64 = 0,
+    /// Messages delivered again from a record, and what happened to disks.
+    replayed: u64 = 0,
+    power_losses: u64 = 0,
+    flips: u64 = 0,
+    disk_failures: u64 = 0,
     /// Leaders of tiers that senders had to do with.
     leaders: u64 = 0,
     network: packet_simulator.Counters = .{},

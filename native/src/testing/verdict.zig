@@ -49,6 +49,8 @@ pub const Check = enum {
     memory,
     /// A window that does not go on where its process died.
     recovery,
+    /// A record that does not give back what was recorded.
+    record,
     /// Two members of a tier delivered different messages at one sqn, and neither said so.
     agreement,
     /// What was committed is not with a later leader, or was committed too early.

@@ -216,6 +216,7 @@ fn everything_arrived(c: *Cluster) bool {
             const check = &node.checks[w.index];
             if (!check.has_position or check.position() < w.window.written()) return false;
             if (node.log.processed_next() != node.log.ordered_next()) return false;
+            if (node.is_replaying()) return false;
         }
     }
     return true;

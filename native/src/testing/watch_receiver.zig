@@ -11,6 +11,7 @@ const cluster_file = @import("cluster.zig");
 const model = @import("model.zig");
 const nodes = @import("sender_node.zig");
 const in_place = @import("in_place.zig");
+const recorded = @import("recorded.zig");
 const tier_members = @import("tier_members.zig");
 const watch = @import("watch.zig");
 const ReceiverNode = @import("receiver_node.zig").ReceiverNode;
@@ -279,11 +280,16 @@ pub fn delivered(c: *Cluster, node: *ReceiverNode, d: *const record.Descriptor) 
             node.index, d.args >> 16, w.index,
         });
     }
+    seen.window = w.index;
+    if (recorded.delivered(c, node, d, w)) {
+        seen.epoch = node.record.?.history.items[@intCast(sqn)].epoch;
+        return;
+    }
     const check = &node.checks[w.index];
     w.published.now().has_tail = w.in_flight and d.region > 0;
     const bytes = in_place.true_bytes(c, node, w, d, h.msg_no);
     check.deliver(&c.verdict, c.now_ns, &w.published, h.msg_no, bytes, @truncate(d.args));
-    seen.window = w.index;
+    recorded.remember(node, d, w, check.epoch);
     seen.epoch = check.epoch;
     seen.life = w.life;
     if (d.region > 0) c.totals.in_place += 1;

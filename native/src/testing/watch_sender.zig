@@ -166,7 +166,10 @@ fn held_in_place(c: *Cluster, w: *const Window, peer: *const peers_file.Peer) u6
 
 /// What a receiver has processed before it ended is acknowledged.
 pub fn look_at_last_words(c: *Cluster, w: *Window, node: *ReceiverNode, processed: ?u64) void {
-    const to = @min(processed orelse return, w.window.written());
+    const to = processed orelse return;
+    // As for the sender (`on_consumed`): a position from before its numbers began anew counts for
+    // nothing.
+    if (to > w.window.written()) return;
     const peer = w.sender.?.peers.find(node.id) orelse return;
     if (peer.acked.msg >= to) return;
     c.verdict.fail(.false_ack, c.now_ns, "window {d}: receiver {d} has processed all below {d} " ++

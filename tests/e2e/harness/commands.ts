@@ -132,6 +132,8 @@ export interface Commands {
   statistics: { in: { context?: string }; out: unknown };
   role: { in: { context: string }; out: { role: number; reliability: number; tier: string } };
   usage: { in: Record<string, never>; out: Usage };
+  /** The process' forces of data to a disk fail from now on (`seccomp.ts`). */
+  refuseForces: { in: Record<string, never>; out: null };
   /** Deletes the factory: stops everything. */
   close: { in: Record<string, never>; out: null };
 }

@@ -28,6 +28,7 @@ import type { BigReport, Commands, Report, SendRun, StreamName } from "./command
 import { checkContent, type ContentFound, fillContent, sizeOf } from "./content.ts";
 import { createHistory } from "./history.ts";
 import { createJournal, type Journal } from "./journal.ts";
+import { refuseForces } from "./seccomp.ts";
 
 /** Messages from this size on are hashed and reported one by one. */
 const BIG_BYTES = 2 ** 20;
@@ -445,6 +446,10 @@ const handlers: Handlers = {
     return { role: c.getRole(), reliability: c.getReliability(), tier: c.getTierName() };
   },
   usage,
+  refuseForces() {
+    refuseForces();
+    return null;
+  },
   async close() {
     for (const m of members.values()) m.resume();
     members.clear();
