@@ -233,7 +233,7 @@ pub const TierState = extern struct {
     /// Context id; 0: nobody that is known leads.
     leader_id: u32,
     is_intact: u32,
-    /// Where the other members reach this one; the IP as a number, its first byte the highest.
+    /// Where the other members reach this one: four bytes in written order, and the port.
     ip: u32,
     port: u32,
     /// What the log has and the tier's has not, when the role is SEPARATE.
@@ -275,6 +275,7 @@ pub const shared_structs = .{
     .AckStats = snapshot.AckStats,
     .RxStats = snapshot.RxStats,
     .DeliverStats = snapshot.DeliverStats,
+    .TierSendStats = snapshot.TierSendStats,
     .ArbiterRequest = ArbiterRequest,
     .ArbiterEvent = ArbiterEvent,
     .ArbiterLease = ArbiterLease,

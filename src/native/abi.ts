@@ -6,7 +6,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xe82103ff;
+export const ABI_HASH = 0xcf125832;
 
 /** Bounds and versions. */
 export const constants = {
@@ -336,7 +336,7 @@ export const StatsHeader = {
     role: { offset: 16, type: "u32" },
     lastErrno: { offset: 20, type: "u32" },
     lastErrorKey: { offset: 24, type: "u32" },
-    pad: { offset: 28, type: "u32" },
+    hasTier: { offset: 28, type: "u32" },
     lastErrorMs: { offset: 32, type: "u64" },
     nowMs: { offset: 40, type: "u64" },
     datagramsSent: { offset: 48, type: "u64" },
@@ -473,6 +473,20 @@ export const DeliverStats = {
     committedSqn: { offset: 48, type: "u64" },
     waitContextId: { offset: 56, type: "u32" },
     waitTransportId: { offset: 60, type: "u32" },
+  },
+} as const;
+
+export const TierSendStats = {
+  bytes: 48,
+  fields: {
+    ackCount: { offset: 0, type: "u32" },
+    toSendFragNo: { offset: 4, type: "u32" },
+    waitAckFragNo: { offset: 8, type: "u32" },
+    need: { offset: 12, type: "u32" },
+    toSendMsgSqn: { offset: 16, type: "u64" },
+    flowControlCount: { offset: 24, type: "u64" },
+    waitAckMsgSqn: { offset: 32, type: "u64" },
+    lastSendMs: { offset: 40, type: "u64" },
   },
 } as const;
 

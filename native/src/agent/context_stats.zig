@@ -11,6 +11,7 @@ const Context = @import("context.zig").Context;
 const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
 const Stream = @import("../session/stream.zig").Stream;
+const tier_stats = @import("tier_stats.zig");
 const RxAgent = @import("rx_agent.zig").RxAgent;
 const Latency = @import("../stats/latency.zig").Latency;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
@@ -44,6 +45,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
     }
     w.put(deliver_stats(self));
     w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
+    if (self.rx) |rx| if (rx.tier) |tier| tier_stats.write(tier, &w);
     return w.finish();
 }
 
@@ -63,6 +65,7 @@ fn add_drops(h: *snapshot.StatsHeader, c: anytype) void {
 
 fn header(self: *Context) snapshot.StatsHeader {
     var h = common_header(self);
+    if (self.rx) |rx| h.has_tier = @intFromBool(rx.tier != null);
     h.tx_count = @intCast(self.channels.len);
     for (self.channels) |c| add_channel(&h, c);
     add_arena(&h, self);
@@ -77,6 +80,9 @@ fn common_header(self: *Context) snapshot.StatsHeader {
     var h = std.mem.zeroes(snapshot.StatsHeader);
     h.context_id = self.o().id;
     h.role = role_single;
+    if (self.rx) |rx| if (rx.tier) |tier| {
+        h.role = @backingInt(tier.member.role());
+    };
     h.last_error_key = @atomicLoad(u32, &self.last_error_key, .monotonic);
     h.last_error_ms = @atomicLoad(u64, &self.last_error_ms, .monotonic);
     h.now_ms = clock.monotonic_ns() / ns_per_ms;
@@ -329,8 +335,15 @@ fn deliver_stats(self: *Context) snapshot.DeliverStats {
     d.next_msg_sqn_deliver = delivered;
     d.msgs_delivered = delivered - rx.first_sqn;
     d.committed_sqn = ordered;
+    if (rx.tier) |tier| {
+        // A tier's log is never recycled.
+        d.first_msg_sqn = 0;
+        d.next_msg_sqn = tier.host.next();
+        d.committed_sqn = tier.member.committed;
+    }
     if (rx.record) |record| {
-        d.next_msg_sqn_record = @min(ordered, record.recording.recorder.stopped_sqn.load(.acquire));
+        const stopped = record.recording.recorder.stopped_sqn.load(.acquire);
+        d.next_msg_sqn_record = @min(d.next_msg_sqn, stopped);
         d.msgs_recorded = d.next_msg_sqn_record -| record.recording.found.next_sqn;
     }
     for (rx.receiver.active()) |*s| {

@@ -47,6 +47,7 @@ const Arbiter = struct {
         var outcome: tree.Outcome = .refused;
         switch (c.kind) {
             .none => {},
+            // What is shown next is what stands.
             .read => outcome = .done,
             .campaign => if (v.running == tree.nobody and v.master_version == c.version) {
                 v.candidate = by;

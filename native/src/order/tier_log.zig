@@ -408,7 +408,11 @@ pub const TierLog = struct {
 
     fn publish_visible(self: *TierLog) void {
         const visible = @min(self.show_limit, self.linked_sqn);
-        if (visible > self.log.ordered.raw) self.log.ordered.store(visible, .release);
+        const log = self.log;
+        if (visible <= log.ordered.raw) return;
+        // First: the program looks for its mark as soon as it sees a message.
+        if (log.latency) |l| if (visible > l.next) l.mark(visible);
+        log.ordered.store(visible, .release);
     }
 
     /// Lays segments before the program, as far as there is memory. The work count.

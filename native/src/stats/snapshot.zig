@@ -6,7 +6,8 @@
 //! `TxStats`, a `LatencyStats` (from `send` to the acknowledgement of everybody), and `ack_count`
 //! times `AckStats`; then `rx_count` times `RxStats`, one for each stream (sender, topic,
 //! partition); then one `DeliverStats` and a `LatencyStats` (from a message's arrival to its
-//! handing over to the program). Names and group addresses are not in it: TypeScript has them from
+//! handing over to the program); of a member of a tier then one `TierSendStats` and its `AckStats`.
+//! Names and group addresses are not in it: TypeScript has them from
 //! the configuration, by transport id and context id.
 //!
 //! The fields of guide 9.13.4 say in their comment which one they are; the others are this
@@ -73,7 +74,8 @@ pub const StatsHeader = extern struct {
     last_errno: u32,
     /// Log key of the last line of level ERROR or FATAL that went to JavaScript, 0: none yet.
     last_error_key: u32,
-    pad: u32 = 0,
+    /// 1: a member of a tier; a `TierSendStats` with its `AckStats` ends the snapshot.
+    has_tier: u32 = 0,
     /// When that line went there.
     last_error_ms: u64,
     /// The clock, as this snapshot was taken.
@@ -322,6 +324,25 @@ pub const DeliverStats = extern struct {
     wait_transport_id: u32,
 };
 
+/// What a member of a tier tells the others (`Tier.Send`). `ack_count` times `AckStats` follow
+/// (`Tier.Send.Ack`), one for each other member: there `msg_no` is the sqn that it waits for.
+pub const TierSendStats = extern struct {
+    ack_count: u32,
+    /// `ToSendFragNo`, `WaitAckFragNo`: entries have no fragments.
+    to_send_frag_no: u32 = 0,
+    wait_ack_frag_no: u32 = 0,
+    /// Members that a commit needs besides the leader.
+    need: u32,
+    /// `ToSendMsgSqn`: a leader sends the entry of this sqn next.
+    to_send_msg_sqn: u64,
+    /// `FlowControlCount`: how often the window was full.
+    flow_control_count: u64,
+    /// `WaitAckMsgSqn`: of all members, the highest sqn that one waits to have acknowledged.
+    wait_ack_msg_sqn: u64,
+    /// `LastSendTickMilli`.
+    last_send_ms: u64,
+};
+
 /// Everything that TypeScript reads from here.
 pub const shared_structs = .{
     .StatsHeader = StatsHeader,
@@ -329,6 +350,7 @@ pub const shared_structs = .{
     .AckStats = AckStats,
     .RxStats = RxStats,
     .DeliverStats = DeliverStats,
+    .TierSendStats = TierSendStats,
     .LatencyStats = LatencyStats,
 };
 
