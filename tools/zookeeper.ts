@@ -15,7 +15,7 @@ import process from "node:process";
 /** One server. */
 export interface ZookeeperServer {
   readonly port: number;
-  /** `127.0.0.1:port` */
+  /** `127.0.0.1:port`, or with the address of its host. */
   readonly address: string;
   /** SIGKILL; `start` begins it again with its data. */
   kill(): Promise<void>;
@@ -44,10 +44,20 @@ export interface ZookeeperOptions {
   readonly count?: number;
   /** A session's time-out is 2 to 20 of these, in milliseconds; default 200. */
   readonly tickMilli?: number;
+  /** Network namespace and address of each server; absent: all on loopback, here. */
+  readonly hosts?: readonly ZookeeperHost[];
+}
+
+/** Where a server runs. */
+export interface ZookeeperHost {
+  /** As `ip netns` names it. */
+  readonly namespace: string;
+  readonly ip: string;
 }
 
 const JARS = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-nop.jar"];
 const READY_LIMIT_MS = 60_000;
+const LOOPBACK = "127.0.0.1";
 const JAVA_OPTIONS = [
   "-Xmx64m",
   "-Xss256k",
@@ -77,19 +87,45 @@ export function zookeeperMissing(): string | false {
   return spawnSync("java", ["-version"]).error === undefined ? false : `needs Java: ${INSTALL}`;
 }
 
+/**
+ * Asks a server by ZooKeeper's own command line, which knows nothing of this project.
+ *
+ * @param command e.g. `["ls", "-R", "/rcm"]`
+ * @returns the lines that begin with what an answer can begin with: `/`, `{` or `[`
+ */
+export async function askZookeeper(
+  server: { readonly address: string },
+  command: readonly string[],
+  host: ZookeeperHost | null = null,
+): Promise<string[]> {
+  const main = "org.apache.zookeeper.ZooKeeperMain";
+  const java = ["java", ...JAVA_OPTIONS, "-cp", JARS.join(":"), main, "-server", server.address];
+  const [program = "", ...args] = enter(host, ...java, ...command);
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.on("data", (bytes: Uint8Array) => text += String(bytes));
+  }
+  const code = await new Promise<number>((resolve) => child.on("close", (c) => resolve(c ?? -1)));
+  if (code !== 0) throw new Error(`${command.join(" ")}: code ${code}: ${text}`);
+  return text.split("\n").filter((line) => /^[/{[]/.test(line));
+}
+
 /** Starts servers; they answer when this resolves. */
 export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zookeeper> {
   const count = options.count ?? 1;
   const tickMs = options.tickMilli ?? 200;
   const folder = mkdtempSync(join(tmpdir(), "rcm-zookeeper-"));
   const ports = await freePorts(count * 3);
+  const hostOf = (i: number) => options.hosts?.[i] ?? null;
+  const ipOf = (i: number) => hostOf(i)?.ip ?? LOOPBACK;
   const peers = count === 1 ? [] : [
     "standaloneEnabled=false",
     "reconfigEnabled=false",
     "quorumListenOnAllIPs=false",
     ...Array.from(
       { length: count },
-      (_, i) => `server.${i + 1}=127.0.0.1:${ports[count + i]}:${ports[2 * count + i]}`,
+      (_, i) => `server.${i + 1}=${ipOf(i)}:${ports[count + i]}:${ports[2 * count + i]}`,
     ),
   ];
   const processes: (ChildProcess | null)[] = [];
@@ -106,7 +142,7 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
         "syncLimit=5",
         `dataDir=${home}`,
         `clientPort=${port}`,
-        "clientPortAddress=127.0.0.1",
+        `clientPortAddress=${ipOf(i)}`,
         "admin.enableServer=false",
         `4lw.commands.whitelist=${FOUR_LETTER_WORDS}`,
         "maxClientCnxns=0",
@@ -115,7 +151,7 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
         "",
       ].join("\n"),
     );
-    return makeServer(i, port, home, processes);
+    return makeServer(i, { port, ip: ipOf(i), host: hostOf(i), home }, processes);
   });
   const guard = guardOf(processes, folder);
   let stopped = false;
@@ -161,10 +197,16 @@ export async function startZookeeper(options: ZookeeperOptions = {}): Promise<Zo
   };
 }
 
+interface ServerPlace {
+  readonly port: number;
+  readonly ip: string;
+  readonly host: ZookeeperHost | null;
+  readonly home: string;
+}
+
 function makeServer(
   index: number,
-  port: number,
-  home: string,
+  { port, ip, host, home }: ServerPlace,
   processes: (ChildProcess | null)[],
 ): ZookeeperServer & { spawn(): void; ready(): Promise<void> } {
   processes[index] = null;
@@ -172,12 +214,15 @@ function makeServer(
   function begin(): void {
     const main = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
     const args = [...JAVA_OPTIONS, "-cp", JARS.join(":"), main, join(home, "zoo.cfg")];
-    processes[index] = spawn("java", args, { stdio: "ignore", cwd: home });
+    const [program = "", ...rest] = enter(host, "java", ...args);
+    processes[index] = spawn(program, rest, { stdio: "ignore", cwd: home });
   }
+
+  const mode = () => (host === null ? modeOf(port) : modeInside(host, port));
 
   async function ready(): Promise<void> {
     const limit = performance.now() + READY_LIMIT_MS;
-    while (await modeOf(port) === null) {
+    while (await mode() === null) {
       if (performance.now() > limit) throw new Error(`ZooKeeper at ${port} did not come up`);
       const code = processes[index]?.exitCode ?? null;
       if (code !== null) throw new Error(`ZooKeeper at ${port} has ended with code ${code}`);
@@ -193,7 +238,7 @@ function makeServer(
 
   return {
     port,
-    address: `127.0.0.1:${port}`,
+    address: `${ip}:${port}`,
     async kill() {
       const child = processes[index];
       if (child === null || child === undefined) return;
@@ -212,8 +257,13 @@ function makeServer(
     },
     spawn: begin,
     ready,
-    mode: () => modeOf(port),
+    mode,
   };
+}
+
+/** @returns the command that runs a program on a host; `ip` gives it its own process id */
+function enter(host: ZookeeperHost | null, ...command: readonly string[]): readonly string[] {
+  return host === null ? command : ["ip", "netns", "exec", host.namespace, ...command];
 }
 
 /** A process that kills the servers when this one is gone, however it ended. */
@@ -252,6 +302,21 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** The same of a server on another host. */
+function modeInside(host: ZookeeperHost, port: number): Promise<string | null> {
+  const ask = `exec 3<>/dev/tcp/${host.ip}/${port} && printf srvr >&3 && cat <&3`;
+  const [program = "", ...args] = enter(host, "timeout", "1", "bash", "-c", ask);
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "ignore"] });
+    let text = "";
+    child.stdout!.on("data", (bytes: Uint8Array) => text += String(bytes));
+    child.on("error", () => resolve(null));
+    child.on("close", () => resolve(modeIn(text)));
+  });
+}
+
+const modeIn = (text: string) => /^Mode: (\S+)$/m.exec(text)?.[1] ?? null;
+
 /** The mode that a server's `srvr` tells; null: it does not answer, or has none yet. */
 function modeOf(port: number): Promise<string | null> {
   return new Promise((resolve) => {
@@ -259,7 +324,7 @@ function modeOf(port: number): Promise<string | null> {
     const socket = net.connect({ port, host: "127.0.0.1" }, () => socket.write("srvr"));
     const end = () => {
       socket.destroy();
-      resolve(/^Mode: (\S+)$/m.exec(text)?.[1] ?? null);
+      resolve(modeIn(text));
     };
     socket.setTimeout(1000, end);
     socket.on("data", (bytes) => text += bytes.toString());

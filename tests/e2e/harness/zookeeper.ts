@@ -1,8 +1,10 @@
 /** ZooKeeper servers for tests: those of `tools/zookeeper.ts`, which examples use too. */
 
 export {
+  askZookeeper,
   startZookeeper,
   type Zookeeper,
+  type ZookeeperHost,
   zookeeperMissing,
   type ZookeeperOptions,
   type ZookeeperServer,
