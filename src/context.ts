@@ -1,4 +1,8 @@
-/** A node of the bus: its life cycle, and what it is made of (guide 7.2, 9.9). */
+/**
+ * A node of the bus: its life cycle, and what it is made of (guide 7.2, 9.9).
+ *
+ * Long because start, stop and everything between share one state.
+ */
 
 import { resolve } from "node:path";
 import process from "node:process";

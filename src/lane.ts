@@ -1,4 +1,4 @@
-/** Taking the messages of a lane in another thread than the context's: tokens, and what opens them. */
+/** Taking the messages of a lane in another thread: tokens, and what opens them. */
 
 import process from "node:process";
 import type { RcmLane, RcmLaneToken, RcmReceiverCallback, ReceiverOptions } from "./api.ts";

@@ -1,3 +1,9 @@
+/**
+ * The configuration: templates, scoping, faults, what contexts get.
+ *
+ * Long because each rule is a few lines.
+ */
+
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

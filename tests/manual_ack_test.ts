@@ -1,6 +1,6 @@
 /**
- * Manual acknowledgement (guide 9.4.1; rules 20, 21, 27, 28): what a sender is told, and keeps, with
- * real sockets and with windows that are read in place, in one process.
+ * Manual acknowledgement (guide 9.4.1; rules 20, 21, 27, 28): what a sender is told, and keeps,
+ * with real sockets and with windows that are read in place, in one process.
  */
 
 import assert from "node:assert/strict";

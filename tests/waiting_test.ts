@@ -42,7 +42,7 @@ test("rule 17: ready, flush, connected and start end with the signal's reason", 
   });
 });
 
-test("rule 26: an iterator that does not ask holds the sender back, and loses nothing", async () => {
+test("rule 26: an iterator that does not ask holds the sender back, none is lost", async () => {
   const contexts = { rx1: { ReceiveMemoryMBytes: 8 }, tx1: { MaxMemoryAllowedMBytes: 4 } };
   await withBus({ contexts }, async (_bus, factory) => {
     const rx = factory.newRcmContext("rx1");

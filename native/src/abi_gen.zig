@@ -36,6 +36,8 @@ fn generate(comptime namespace: type, w: *Writer) !void {
         \\ *
         \\ * A struct is its size in bytes and its fields: byte offset, type, and how many there are
         \\ * where it is an array.
+        \\ *
+        \\ * Long because it is generated.
         \\ */
         \\
         \\/** Compared with the library's own at load. */

@@ -9,6 +9,8 @@
 //! Threads: a context is started, drained and closed by one JavaScript thread, which also makes all
 //! calls on its transmitters and allocators. Other threads send by a sender of their own
 //! (`rcm_sender_open`), whose handle stands in for that of a transmitter and of an allocator.
+//!
+//! Long because it is the table of exported functions, each a few lines.
 
 const std = @import("std");
 const abi = @import("abi.zig");
@@ -359,7 +361,12 @@ fn no_tier(handle: u32) i32 {
 }
 
 /// Runs where the receive agent's token is held, and has its thread look at what changed.
-fn with_tier(handle: u32, comptime T: type, value: *const T, call: fn (*TierAgent, *const T) void) i32 {
+fn with_tier(
+    handle: u32,
+    comptime T: type,
+    value: *const T,
+    call: fn (*TierAgent, *const T) void,
+) i32 {
     const tier = tier_of(handle) orelse return no_tier(handle);
     const c = contexts.get(handle).?;
     {

@@ -49,6 +49,7 @@ test {
     _ = @import("testing/model.zig");
     _ = @import("testing/packet_simulator.zig");
     _ = @import("testing/scenario.zig");
+    _ = @import("testing/tier_scenario.zig");
     _ = @import("testing/sim_clock.zig");
     _ = @import("tier/entry.zig");
     _ = @import("tier/epoch.zig");

@@ -17,7 +17,10 @@ const file_lines_max = 700;
 const long_file_mark = "//! Long because ";
 
 /// Functions over `function_lines_max`, as "path:name", that would not gain by a cut.
-const long_functions = [_][]const u8{};
+const long_functions = [_][]const u8{
+    // A type that depends on its host is what a function returns.
+    "tier/member.zig:Member",
+};
 
 /// Roots of programs: they print, and are not part of the library.
 const programs = [_][]const u8{ "abi_gen.zig", "fuzz.zig", "sim.zig", "tests.zig", "tidy.zig" };
@@ -27,10 +30,13 @@ const pure_folders = [_][]const u8{ "order/", "repair/", "session/", "tier/", "w
 /// What opens and maps the files of windows and record, although it lies in such a folder.
 const impure_files = [_][]const u8{
     "order/disk.zig",
+    "order/history.zig",
     "order/recorder.zig",
     "order/recording.zig",
     "order/replay.zig",
     "order/restoring.zig",
+    "order/tier_log.zig",
+    "tier/state_file.zig",
     "window/files.zig",
     "window/region.zig",
 };

@@ -1,4 +1,4 @@
-/** A context's tier as configured: members, what a commit needs, its own network (guide 8, 10.1). */
+/** A context's tier as configured: members, what a commit needs, its network (guide 8, 10.1). */
 
 import { createHash } from "node:crypto";
 import { look } from "./entries.ts";

@@ -3,6 +3,8 @@
  *
  * A struct is its size in bytes and its fields: byte offset, type, and how many there are
  * where it is an array.
+ *
+ * Long because it is generated.
  */
 
 /** Compared with the library's own at load. */

@@ -88,7 +88,7 @@ export const symbols = {
   rcm_tx_ready: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_tx_connected(uint32_t tx)
   rcm_tx_connected: { parameters: ["u32"], result: "i32" },
-  // Lanes: a handle is a context's handle << 8 | lane for its own thread, or what rcm_lane_open gave.
+  // Lanes: a handle is a context's handle << 8 | lane for its own thread, or rcm_lane_open's.
   // int32_t rcm_lanes(uint32_t context)
   rcm_lanes: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_lane_open(uint32_t context, uint32_t lane_no)

@@ -1,10 +1,10 @@
 /**
  * Every log line of the library: its key, its level, and its text in both languages.
  *
- * A key is a number for programs (guide 7.6): once given it keeps its meaning for ever, and a key
- * that is no longer raised is not used again. 20xxx senders, 21xxx receivers, 22xxx sockets and
- * threads, 221xx tiers (these three come from the native side, where `LogKey` in `native/src/abi.zig` has the
- * same numbers and names), 23xxx the TypeScript side.
+ * * A key is a number for programs (guide 7.6): once given it keeps its meaning for ever, and a
+ * key that is no longer raised is not used again. 20xxx senders, 21xxx receivers, 22xxx sockets
+ * and threads, 221xx tiers (these three come from the native side, where `LogKey` in
+ * `native/src/abi.zig` has the same numbers and names), 23xxx the TypeScript side.
  *
  * Texts hold `{placeholders}`: the names in `args`, in the order in which the native side gives
  * its numbers, and for its lines also `{stream}` ("topic.partition") and `{peer}` (the other

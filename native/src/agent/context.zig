@@ -7,6 +7,8 @@
 //! (`AsynchronousRms: 0`).
 //!
 //! JavaScript is woken through `armed` and a waker, once for a batch; it is never called.
+//!
+//! Long because it is the life of one context; its parts lie in files of their own.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -456,9 +458,14 @@ pub const Context = struct {
             log.processed(at + processed);
             if (rx.windows != null) self.tell_processed(rx);
         }
-        if (self.is_lending) self.look_lent(rx, processed, max) else self.look_inline(rx, rx.log, max);
+        self.look(rx, processed, max);
         if (log.read_next() != log.processed_next()) log.rewind();
         return self.hand_over(log, max);
+    }
+
+    fn look(self: *Context, rx: *RxAgent, processed: u32, max: u32) void {
+        if (self.is_lending) return self.look_lent(rx, processed, max);
+        self.look_inline(rx, rx.log, max);
     }
 
     fn hand_over(self: *Context, log: *Log, max: u32) u32 {
@@ -467,12 +474,13 @@ pub const Context = struct {
         return filled;
     }
 
-    /// The same where `ack` tells what was processed: `accepted` messages were handed over for good.
+    /// The same where `ack` tells what was processed: `accepted` messages were handed over for
+    /// good.
     fn drain_manual(self: *Context, rx: *RxAgent, accepted: u32, max: u32) ?u32 {
         const at = rx.delivered.load(.monotonic);
         if (accepted > rx.log.read_next() - at) return null;
         if (accepted > 0) rx.delivered.store(at + accepted, .release);
-        if (self.is_lending) self.look_lent(rx, accepted, max) else self.look_inline(rx, rx.log, max);
+        self.look(rx, accepted, max);
         return self.hand_over(rx.log, max);
     }
 

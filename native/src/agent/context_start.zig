@@ -1,4 +1,6 @@
 //! Builds a context from its options: memory, sockets, agents, threads; all or nothing.
+//!
+//! Long because a start is one sequence whose steps undo each other.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
@@ -416,30 +418,9 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     errdefer if (control) |c| udp.close(c.fd);
     if (control) |c| _ = udp.set_ttl(c.fd, o.ttl);
 
-    const lanes = try make_lanes(self, region, failure);
-    errdefer if (lanes.len > 0) lanes_file.free(gpa, lanes);
-    const pools = if (lanes.len > 0)
-        .{ lanes[0].pool, lanes[0].pool }
-    else
-        try make_pools(self, region);
-    errdefer if (lanes.len == 0) free_pools(gpa, pools);
-    const pool = pools[0];
-    const record = try open_record(self, pool, failure);
-    errdefer if (record) |r| {
-        r.deinit(gpa);
-        gpa.destroy(r);
-    };
-    const log = if (lanes.len > 0) lanes[0].log else try make_log(gpa, pool, record);
-    errdefer if (lanes.len == 0) {
-        log.deinit(gpa);
-        gpa.destroy(log);
-    };
-    const holding = if (lanes.len > 0) lanes[0].holding else try make_holding(self, pools[1]);
-    errdefer if (lanes.len == 0) {
-        holding.deinit(gpa);
-        gpa.destroy(holding);
-    };
-    const orders = try orders_of(self, lanes, log, holding);
+    const made: Orders = try .make(self, region, failure);
+    errdefer made.free(gpa);
+    const orders = try orders_of(self, made.lanes, made.log, made.holding);
 
     const channels = try self.parsed.arena.allocator().alloc(stream_file.Channel, o.rx.len);
     const datagram_bytes = try describe_channels(self, channels, failure);
@@ -457,46 +438,106 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
             .seed = random_seed(o.id),
             .datagram_bytes = @min(datagram_bytes, rx_file.image_bytes),
         }, orders),
-        .pool = pool,
-        .holding_pool = pools[1],
-        .record = record,
-        .log = log,
-        .holding = holding,
+        .pool = made.pools[0],
+        .holding_pool = made.pools[1],
+        .record = made.record,
+        .log = made.log,
+        .holding = made.holding,
         .sockets = sockets,
         .control = control,
         .is_inline = self.is_inline(),
         .is_manual = o.ackManual and o.tier == null,
-        .lanes = lanes,
-        .delivered = .init(log.processed_next()),
+        .lanes = made.lanes,
+        .delivered = .init(made.log.processed_next()),
         .injector = try make_injector(self, 1 << 20),
         .buffer = &.{},
         .image = &.{},
     };
     // Lanes have no latency statistics: each would need its own.
-    try rx.init_buffers(gpa, if (lanes.len > 0) 0 else o.latencySamples);
+    try rx.init_buffers(gpa, if (made.lanes.len > 0) 0 else o.latencySamples);
     rx.receiver.settle();
-    rx.receiver.lanes[0].waits_for_disk = o.recordSync == .commit and record != null and
-        o.tier == null;
-    if (record) |r| {
-        const is_second = self.channels.len > 0 and self.waiters[1] != null;
-        r.waiter = if (self.waiters[@intFromBool(is_second)]) |*w| w else null;
-    }
-    if (o.tier) |*t| {
-        if (record) |r| r.recording.skip_replay();
-        rx.tier = try .create(gpa, .{
-            .o = o,
-            .tier = t,
-            .rx = rx,
-            .context = if (o.txTierId != 0 and self.channels.len > 0) self else null,
-            .seed = random_seed(o.id),
-        }, failure);
-    }
+    try attach_record(self, rx, failure);
     errdefer if (rx.tier) |tier| tier.destroy();
-    if (record) |r| try restore_streams(self, rx, r, failure);
+    if (rx.record) |r| try restore_streams(self, rx, r, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
     self.rx = rx;
 }
+
+/// What the receiving side waits for: the disk, or its tier.
+fn attach_record(self: *Context, rx: *RxAgent, failure: *Failure) StartError!void {
+    const o = self.o();
+    rx.receiver.lanes[0].waits_for_disk = o.recordSync == .commit and rx.record != null and
+        o.tier == null;
+    if (rx.record) |r| {
+        const is_second = self.channels.len > 0 and self.waiters[1] != null;
+        r.waiter = if (self.waiters[@intFromBool(is_second)]) |*w| w else null;
+    }
+    const t = if (o.tier) |*t| t else return;
+    if (rx.record) |r| r.recording.skip_replay();
+    rx.tier = try .create(self.gpa, .{
+        .o = o,
+        .tier = t,
+        .rx = rx,
+        .context = if (o.txTierId != 0 and self.channels.len > 0) self else null,
+        .seed = random_seed(o.id),
+    }, failure);
+}
+
+/// What received messages lie in: one order, or one for each lane.
+const Orders = struct {
+    lanes: []lanes_file.Lane,
+    /// The log's, and that of early datagrams.
+    pools: [2]*ChunkPool,
+    record: ?*RecordAgent,
+    log: *Log,
+    holding: *loss.HoldingPool,
+
+    fn make(self: *Context, region: region_file.Region, failure: *Failure) StartError!Orders {
+        const gpa = self.gpa;
+        const lanes = try make_lanes(self, region, failure);
+        if (lanes.len > 0) return .{
+            .lanes = lanes,
+            .pools = .{ lanes[0].pool, lanes[0].pool },
+            .record = null,
+            .log = lanes[0].log,
+            .holding = lanes[0].holding,
+        };
+        const pools = try make_pools(self, region);
+        errdefer free_pools(gpa, pools);
+        const record = try open_record(self, pools[0], failure);
+        errdefer free_record(gpa, record);
+        const log = try make_log(gpa, pools[0], record);
+        errdefer free_log(gpa, log);
+        return .{
+            .lanes = lanes,
+            .pools = pools,
+            .record = record,
+            .log = log,
+            .holding = try make_holding(self, pools[1]),
+        };
+    }
+
+    fn free(self: *const Orders, gpa: std.mem.Allocator) void {
+        if (self.lanes.len > 0) return lanes_file.free(gpa, self.lanes);
+        self.holding.deinit(gpa);
+        gpa.destroy(self.holding);
+        free_log(gpa, self.log);
+        free_record(gpa, self.record);
+        free_pools(gpa, self.pools);
+    }
+
+    fn free_log(gpa: std.mem.Allocator, log: *Log) void {
+        log.deinit(gpa);
+        gpa.destroy(log);
+    }
+
+    fn free_record(gpa: std.mem.Allocator, record: ?*RecordAgent) void {
+        const r = record orelse return;
+        r.deinit(gpa);
+        gpa.destroy(r);
+    }
+};
 
 /// Without a total order: a lane for each topic.
 fn make_lanes(

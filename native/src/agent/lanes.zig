@@ -10,10 +10,11 @@
 //! one. A context that ends lets nobody enter any more and waits, for a bounded time, for those who
 //! are inside.
 //!
-//! *Handles.* The thread of a context may close it at any moment, and a handle may be used long after
-//! that: each opened lane has a place that is never given back, with a word in it, as senders have
-//! (`senders.zig`): the generation, and whether a call is under way. A thread that ends without
-//! closing its lane (a Worker that was terminated) gives it back by a destructor of its own.
+//! *Handles.* The thread of a context may close it at any moment, and a handle may be used long
+//! after that: each opened lane has a place that is never given back, with a word in it, as senders
+//! have (`senders.zig`): the generation, and whether a call is under way. A thread that ends
+//! without closing its lane (a Worker that was terminated) gives it back by a destructor of its
+//! own.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -196,9 +197,9 @@ pub fn enter(at: Reached) i32 {
     return 1;
 }
 
-/// `is_blocked`: there may be messages that the thread does not want now. `stays`: a message is being
-/// worked on, so nobody else may come in. Into an opened lane nobody does anyway, and who ends the
-/// context does not wait for what a promise holds.
+/// `is_blocked`: there may be messages that the thread does not want now. `stays`: a message is
+/// being worked on, so nobody else may come in. Into an opened lane nobody does anyway, and who
+/// ends the context does not wait for what a promise holds.
 pub fn leave(at: Reached, is_blocked: bool, stays: bool) void {
     if (at.who == .own) at.lane.is_blocked.store(is_blocked, .monotonic);
     if (stays and at.who == .own) return;

@@ -1,11 +1,13 @@
 //! What a program has processed where it says so itself (`ack: "manual"`, `sendAck`).
 //!
-//! The order is walked up to there, so that each stream knows how far it was processed: that is what
-//! its sender is told. Runs on the thread that takes messages; the receive agent reads the positions.
+//! The order is walked up to there, so that each stream knows how far it was processed: that is
+//! what its sender is told. Runs on the thread that takes messages; the receive agent reads the
+//! positions.
 //!
-//! After a restart nothing that is replayed counts as processed before the program has said so again:
-//! it is replayed because the program wants it, and a sender keeps the highest position that it was
-//! ever told. Where the replay ends, a stream of which nothing was replayed is processed too.
+//! After a restart nothing that is replayed counts as processed before the program has said so
+//! again: it is replayed because the program wants it, and a sender keeps the highest position that
+//! it was ever told. Where the replay ends, a stream of which nothing was replayed is processed
+//! too.
 
 const RxAgent = @import("rx_agent.zig").RxAgent;
 

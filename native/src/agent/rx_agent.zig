@@ -134,9 +134,10 @@ pub const RxAgent = struct {
 
     /// One step of the agent; the caller holds the token. The work count.
     pub fn step(self: *RxAgent, now_ns: u64) u32 {
-        if (self.record) |record| if (record.recording.step_rx(self.log, &self.receiver.notices)) |work| {
-            return work;
-        };
+        if (self.record) |record| {
+            const replayed = record.recording.step_rx(self.log, &self.receiver.notices);
+            if (replayed) |work| return work;
+        }
         if (self.log.latency) |l| l.now_ns = now_ns;
         var work: u32 = 0;
         var i: u32 = 0;
@@ -174,7 +175,7 @@ pub const RxAgent = struct {
     /// clock is read where nothing came. `step_ns` is the time of the last step, `now_ticks` what
     /// `clock.ticks` says. False: nothing came. What is to be answered waits for the next step.
     pub fn look(self: *RxAgent, step_ns: u64, now_ticks: u64) bool {
-        if (self.record) |record| if (record.recording.is_replaying()) return false;
+        if (self.is_replaying()) return false;
         // What comes for a tier is ordered, told and acknowledged in a whole step.
         if (self.tier != null) return false;
         if (self.windows) |*w| {
@@ -246,6 +247,11 @@ pub const RxAgent = struct {
         const w = if (self.windows) |*w| w else return false;
         for (w.sources) |*source| if (source.has_work(&self.receiver)) return true;
         return false;
+    }
+
+    fn is_replaying(self: *const RxAgent) bool {
+        const record = self.record orelse return false;
+        return record.recording.is_replaying();
     }
 
     fn is_ahead(self: *const RxAgent) bool {
@@ -329,7 +335,7 @@ pub const RxAgent = struct {
     }
 
     pub fn next_deadline_ns(self: *RxAgent, now_ns: u64) u64 {
-        if (self.record) |record| if (record.recording.is_replaying()) return now_ns + clock.ns_per_ms;
+        if (self.is_replaying()) return now_ns + clock.ns_per_ms;
         var at = @min(self.receiver.next_deadline_ns(now_ns), self.drops_due_ns);
         if (self.injector) |*i| at = @min(at, i.next_deadline_ns());
         if (self.tier) |tier| at = @min(at, tier.next_deadline_ns(now_ns));

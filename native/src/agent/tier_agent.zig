@@ -1,5 +1,5 @@
-//! A context's part in its tier: the tier's sockets, the member that decides, and the log, stage and
-//! files that it decides over. Run by the receive agent, in each of its steps.
+//! A context's part in its tier: the tier's sockets, the member that decides, and the log, stage
+//! and files that it decides over. Run by the receive agent, in each of its steps.
 //!
 //! Two sockets: one in the tier's group, and one of this member's own (`SyncRepairPort...`), from
 //! which everything is sent, to the group too: so the others know where to answer.

@@ -139,7 +139,8 @@ const World = struct {
             "t_1_sendingwindowblock_1", "t_1_sendingwindowblock_2",
         }) |end| {
             const format = "/dev/shm/{s}sender_{s}";
-            _ = linux.unlink(try std.fmt.bufPrintSentinel(&path, format, .{ self.prefix(), end }, 0));
+            const text = try std.fmt.bufPrintSentinel(&path, format, .{ self.prefix(), end }, 0);
+            _ = linux.unlink(text);
         }
     }
 
@@ -192,7 +193,7 @@ const World = struct {
         var failure: Failure = .{};
         const request: context_start.Request = .{ .json = json, .waker_id = -1, .wakers = &wakers };
         return context_start.start(gpa, request, &failure) catch |e| {
-            std.debug.print("{t}: {s}\n", .{ e, failure.text() });
+            std.log.warn("{t}: {s}", .{ e, failure.text() });
             return e;
         };
     }
@@ -319,7 +320,7 @@ const World = struct {
             const payload = c.rx.?.log.payload_of(d);
             const number = std.mem.readInt(u64, payload[0..8], .little);
             if (number != node.next) {
-                std.debug.print("got {d}, expected {d}\n", .{ number, node.next });
+                std.log.warn("got {d}, expected {d}", .{ number, node.next });
                 return error.WrongOrder;
             }
             for (payload[8..], 8..) |b, i| {
@@ -368,25 +369,29 @@ const World = struct {
     }
 
     fn describe(self: *World) void {
-        std.debug.print("sent {d} view {any}\n", .{ self.sent, self.arbiter.view });
+        std.log.warn("sent {d} view {any}", .{ self.sent, self.arbiter.view });
         for (&self.nodes, 0..) |*place, i| {
             const node = if (place.*) |*n| n else continue;
             const tier = node.context.rx.?.tier.?;
             const m = &tier.member;
-            std.debug.print("{d}: {t} role {t} next {d} committed {d} shown {d} given {d} attached {}\n", .{
-                i,                              m.phase, m.role(), tier.host.next(), m.committed, m.shown, node.next,
-                tier.host.tier_log.is_attached,
+            std.log.warn("{d}: {t} role {t} next {d} committed {d} shown {d} given {d} " ++
+                "attached {}", .{
+                i,                m.phase,                        m.role(),
+                tier.host.next(), m.committed,                    m.shown,
+                node.next,        tier.host.tier_log.is_attached,
             });
-            std.debug.print("   counters {any}\n   durable {any} failed {t}\n", .{
+            std.log.warn("   counters {any}\n   durable {any} failed {t}", .{
                 m.counters, m.durable, m.failed,
             });
             for (node.context.rx.?.receiver.active()) |*s| {
-                std.debug.print("   stream {t} next {any} announced {any} acked {any} lane {any}\n", .{
+                std.log.warn("   stream {t} next {any} announced {any} acked {any} " ++
+                    "lane {any}", .{
                     s.phase, s.next, s.announced, s.acked, tier.host.stage.lanes[s.id],
                 });
             }
         }
-        if (self.sender) |s| for (s.channels) |c| std.debug.print("sender acked {d} written {d} {any}\n", .{
+        const s = self.sender orelse return;
+        for (s.channels) |c| std.log.warn("sender acked {d} written {d} {any}", .{
             c.window.acked(), c.window.written(), c.sender.phase,
         });
     }

@@ -227,7 +227,8 @@ pub const TierHost = struct {
     /// Completes the entry at `next()` from the stage.
     pub fn append_staged(self: *TierHost, e: *const Entry) Appended {
         const s = self.find_stream(e) orelse return .missing;
-        if (s.connection != e.connection) return if (s.connection < e.connection) .missing else .gone;
+        if (s.connection < e.connection) return .missing;
+        if (s.connection > e.connection) return .gone;
         // The leader has passed over what is in front of it.
         self.stage.drop_below(s.id, e.msg_no);
         const staged = self.stage.peek(s.id) orelse {

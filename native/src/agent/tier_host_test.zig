@@ -119,7 +119,8 @@ const Node = struct {
 
     /// A session that was agreed.
     fn add_stream(self: *Node, id: u32) void {
-        const key: stream_file.Key = .{ .tier = false, .source = 20, .transport = @intCast(10 + id) };
+        const transport: u16 = @intCast(10 + id);
+        const key: stream_file.Key = .{ .tier = false, .source = 20, .transport = transport };
         const s = challenge.add_stream(&self.receiver, key, &channels[id]).?;
         s.connection = connection;
         s.has_position = true;
@@ -391,7 +392,7 @@ const World = struct {
 
 fn run_world(seed: u64) !void {
     const gpa = testing.allocator;
-    errdefer std.debug.print("seed {d}\n", .{seed});
+    errdefer std.log.warn("seed {d}", .{seed});
     var buffers: [2][64]u8 = undefined;
     const both = try names(&buffers);
     defer for (both) |name| remove(name);

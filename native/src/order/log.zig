@@ -384,7 +384,8 @@ pub const Log = struct {
     }
 
     /// For a consumer that says later than it reads what was processed, and never rewinds: headers
-    /// of messages below `read_next`, one after the other, from where `processed` has not been told.
+    /// of messages below `read_next`, one after the other, from where `processed` has not been
+    /// told.
     pub fn next_done(self: *Log) *const RecordHeader {
         assert(self.done.sqn < self.read.sqn);
         // What is read and not processed keeps the appender from changing it.

@@ -5,7 +5,8 @@
 //!
 //! The log's segments lie in files (`recorder.zig`), and memory is only where the program reads
 //! them. As long as there is memory the log is *attached*: segments are appended where the program
-//! reads them, as on a single node. When the program is slow, and at a start on a long record, it is
+//! reads them, as on a single node. When the program is slow, and at a start on a long record, it
+//! is
 //! *detached*: what is appended goes through one spare chunk into the files, and segments are laid
 //! before the program as it takes them (`feed`), from their files.
 //!
@@ -15,6 +16,8 @@
 //! A truncation that dies at any moment leaves a true prefix of the log that is not shorter than
 //! what was to stay: first the segments behind it lose their headers, the last one first, then the
 //! end is marked, then the tables lose what they say of the streams from there on.
+//!
+//! Long because its cursors, its memory and its cut are one set of invariants.
 
 const std = @import("std");
 const linux = std.os.linux;

@@ -1,4 +1,5 @@
-//! A tier's log against a model: appended in all ways, shown, taken slowly, cut, killed, read again.
+//! A tier's log against a model: appended in all ways, shown, taken slowly, cut, killed, read
+//! again.
 
 const std = @import("std");
 const testing = std.testing;
@@ -258,7 +259,7 @@ fn run_model(name: ?[]const u8, seed: u64, steps: u32) !void {
     defer model.deinit();
     var life: Life = undefined;
     try life.start(.{ .name = name });
-    errdefer std.debug.print("seed {d}\n", .{seed});
+    errdefer std.log.warn("seed {d}", .{seed});
     errdefer life.end(true);
     var epoch: u64 = 1;
     try life.begin_era(epoch);
@@ -316,12 +317,17 @@ fn run_model(name: ?[]const u8, seed: u64, steps: u32) !void {
         }
         try testing.expectEqual(model.epochs.items.len, life.log.next());
     }
-    try model.check_eras(&life);
+    try finish(&model, &life);
+}
+
+/// Everything comes out, and the life ends.
+fn finish(model: *Model, life: *Life) !void {
+    try model.check_eras(life);
     life.tier.show(life.log.next());
     while (life.log.processed_next() < life.log.next()) {
         const before = life.log.processed_next();
         const fed = life.tier.feed();
-        const taken = try model.take(&life, 64);
+        const taken = try model.take(life, 64);
         life.log.processed(life.log.read_next());
         const freed = life.log.processed_next() != before;
         if (fed == 0 and taken == 0 and !freed) return error.Stuck;

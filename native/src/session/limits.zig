@@ -46,8 +46,8 @@ pub const confirming_rest_ns = 2000 * ms;
 pub const closing_repeats = 3;
 /// What the program says it has processed is looked at, and acknowledged, this often at most.
 pub const processed_look_ns = 10 * ms;
-/// After its sender has disconnected it, a receiver that processes nothing of what it has keeps away
-/// for so long.
+/// After its sender has disconnected it, a receiver that processes nothing of what it has keeps
+/// away for so long.
 pub const processed_rest_ns = 1000 * ms;
 /// A first number that receivers may ask for (`IsHandshake`): far enough from the end of numbers.
 pub const first_number_max = 4503599627370496;

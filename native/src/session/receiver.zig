@@ -7,6 +7,8 @@
 //! and NAKs must quote, and one that the sender's control frames quote. Only then does anything
 //! change: a datagram that somebody forged without seeing the traffic can neither start, move nor
 //! end a stream.
+//!
+//! Long because dispatch, time and sending share one state.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");
@@ -243,8 +245,8 @@ pub const Receiver = struct {
         }
     }
 
-    /// The program has processed everything below `next`, a place in the order that was read. Of the
-    /// thread that takes messages, where the program acknowledges.
+    /// The program has processed everything below `next`, a place in the order that was read. Of
+    /// the thread that takes messages, where the program acknowledges.
     pub fn process_to(self: *Receiver, next: u64) void {
         assert(self.o.is_manual and self.lanes.len == 1);
         const log = self.lanes[0].log;

@@ -4,6 +4,8 @@
 //! Two phases. *Safety*: everything goes wrong that the scenario has. *Liveness*: the network
 //! heals, the dead come back, and everything that is retained must arrive; the watchdog looks at
 //! progress, not at total time. At the end there must be silence.
+//!
+//! Long because it is one loop and what happens in it.
 
 const std = @import("std");
 const frame = @import("../wire/frame.zig");

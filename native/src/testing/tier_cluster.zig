@@ -2,6 +2,8 @@
 //! messages they order, the network between them, the arbiter, and virtual time. Two phases, as in
 //! `cluster.zig`: in *safety* anything goes wrong, in *liveness* the network heals, and everything
 //! that senders keep must be delivered everywhere.
+//!
+//! Long because it is one loop and what happens in it.
 
 const std = @import("std");
 const scenario_file = @import("tier_scenario.zig");
@@ -158,7 +160,12 @@ pub const Counts = struct {
 };
 
 /// What is printed of a seed that failed: the last steps that changed something.
-pub const Note = struct { at_ns: u64 = 0, node: u8 = 0, text: []const u8 = "", args: [4]u64 = @splat(0) };
+pub const Note = struct {
+    at_ns: u64 = 0,
+    node: u8 = 0,
+    text: []const u8 = "",
+    args: [4]u64 = @splat(0),
+};
 pub const notes_max = 1 << 12;
 
 pub const Phase = enum { safety, liveness, done };
@@ -587,7 +594,10 @@ pub const Cluster = struct {
         if (node.role != core.role() or node.phase != core.phase) self.note(
             node.index,
             @tagName(core.phase),
-            .{ @backingInt(core.role()), core.epoch_now().number, node.host.next(), core.committed },
+            .{
+                @backingInt(core.role()), core.epoch_now().number,
+                node.host.next(),         core.committed,
+            },
         );
         if (core.phase == .fetching and node.phase != .fetching) mishaps.cut_source(self, node);
         node.role = core.role();
@@ -668,7 +678,8 @@ pub const Cluster = struct {
         }
         if (h.type != @backingInt(wire.Type.sqn_ack)) return;
         if (!epochs.eql(e, d.adopted) or h.number > node.host.durable_next_now()) {
-            self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, its disk has {d} " ++
+            self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, " ++
+                "its disk has {d} " ++
                 "in epoch {d}", .{
                 node.index,       h.number, e.number, node.host.durable_next_now(),
                 d.adopted.number,
@@ -721,7 +732,8 @@ pub const Cluster = struct {
 
     fn hand_over(self: *Cluster, node: *Node, sqn: u64) void {
         const h = &node.host;
-        const t: model_file.Truth = .{ .entry = h.log.items[@intCast(sqn)], .epoch = h.epoch_of(sqn) };
+        const entry = h.log.items[@intCast(sqn)];
+        const t: model_file.Truth = .{ .entry = entry, .epoch = h.epoch_of(sqn) };
         const i = t.entry.source - 1;
         if (t.entry.msg_no != h.delivered_next[i] and
             !self.model.may_jump(i, h.delivered_next[i], t.entry.msg_no))

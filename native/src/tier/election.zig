@@ -208,7 +208,8 @@ pub fn gather(m: anytype, now_ns: u64) void {
     const intact = intact_promises(m);
     m.is_tree_wiped = is_wiped(m);
     if (is_enough(m, intact, waited_ns)) {
-        if (heard_all(m) or waited_ns >= m.o.heartbeat_interval_ns) take_freshest(m, now_ns, intact);
+        const has_waited = heard_all(m) or waited_ns >= m.o.heartbeat_interval_ns;
+        if (has_waited) take_freshest(m, now_ns, intact);
         return;
     }
     if (waited_ns < m.o.start_timeout_ns) return;

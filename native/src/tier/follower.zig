@@ -50,7 +50,10 @@ pub fn on_leader(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void
     m.is_suspected = false;
     const is_sqn = wire.type_of(h).? == .sqn;
     const next = if (is_sqn) wire.body(wire.Sqn, h).next else h.number;
-    const told = if (is_sqn) wire.body(wire.Sqn, h).committed else wire.body(wire.Commit, h).committed;
+    const told = if (is_sqn)
+        wire.body(wire.Sqn, h).committed
+    else
+        wire.body(wire.Commit, h).committed;
     m.leader_first = if (is_sqn) wire.body(wire.Sqn, h).first else wire.body(wire.Commit, h).first;
     m.leader_next = @max(m.leader_next, next);
     m.leader_committed = @max(m.leader_committed, told);
@@ -292,7 +295,10 @@ fn chase(m: anytype, now_ns: u64) void {
         m.nak.end();
         return m.puller.end();
     }
-    if (!m.nak.is_on()) m.nak = .{ .due_ns = now_ns + limits.nak_backoff_ns, .gap_ns = limits.nak_retry_ns };
+    if (!m.nak.is_on()) m.nak = .{
+        .due_ns = now_ns + limits.nak_backoff_ns,
+        .gap_ns = limits.nak_retry_ns,
+    };
 }
 
 pub fn next_deadline_ns(m: anytype, now_ns: u64) u64 {

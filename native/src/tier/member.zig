@@ -11,9 +11,11 @@
 //!     idle -> following -> idle;   anything -> separate
 //!
 //! This file has the state and the doors for the driver; `election.zig` what a winner does until it
-//! leads, `leader.zig` what a leader does, `follower.zig` what a follower does, `fill.zig` how bytes
-//! of the log go from one member to another. `Host` is the log, the stage and the disk
+//! leads, `leader.zig` what a leader does, `follower.zig` what a follower does, `fill.zig` how
+//! bytes of the log go from one member to another. `Host` is the log, the stage and the disk
 //! (`agent/tier_host.zig` in the engine, `testing/tier_host.zig` in the simulator).
+//!
+//! Long because it is one state with its doors; what each role does lies beside it.
 
 const std = @import("std");
 const mutant = @import("../testing/mutant.zig");
@@ -94,7 +96,17 @@ pub const Options = struct {
     seed: u64,
 };
 
-pub const Phase = enum { idle, campaigning, gathering, fetching, establishing, leading, following, separate, left };
+pub const Phase = enum {
+    idle,
+    campaigning,
+    gathering,
+    fetching,
+    establishing,
+    leading,
+    following,
+    separate,
+    left,
+};
 
 /// What a member knows of another one.
 pub const Peer = struct {
@@ -328,7 +340,12 @@ pub fn Member(comptime Host: type) type {
         }
 
         pub fn speaker(self: *const Self) wire.Speaker {
-            return .{ .cluster = self.o.cluster, .tier = self.tier, .id = self.o.id, .nonce = self.nonce };
+            return .{
+                .cluster = self.o.cluster,
+                .tier = self.tier,
+                .id = self.o.id,
+                .nonce = self.nonce,
+            };
         }
 
         pub fn clear_ring(self: *Self) void {

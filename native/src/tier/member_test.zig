@@ -41,7 +41,8 @@ const TestHost = struct {
             if (epochs.eql(last.epoch, e)) return;
             if (last.first_sqn == h.next()) _ = h.era_list.pop();
         }
-        h.era_list.append(h.gpa, .{ .epoch = e, .first_sqn = h.next() }) catch unreachable;
+        const era: epochs.Era = .{ .epoch = e, .first_sqn = h.next() };
+        h.era_list.append(h.gpa, era) catch @panic("out of memory");
     }
     fn last_no(h: *const TestHost) ?u64 {
         return if (h.log.items.len == 0) null else h.log.items[h.log.items.len - 1].msg_no;
@@ -303,7 +304,7 @@ const Tier = struct {
     fn stage_everywhere(t: *Tier, from: u64, to: u64, without: ?usize) void {
         for (&t.hosts, 0..) |*h, i| {
             if (without == i) continue;
-            for (from..to) |no| h.staged.append(h.gpa, no) catch unreachable;
+            for (from..to) |no| h.staged.append(h.gpa, no) catch @panic("out of memory");
         }
     }
 };

@@ -6,6 +6,7 @@
 //! place in the configuration, in the order of context ids, the same on all of them.
 
 const std = @import("std");
+const assert = @import("../assert.zig").assert;
 const Epoch = @import("epoch.zig").Epoch;
 
 /// Members of a tier, observers aside: a set of them is 64 bits. `AckCount` is at most 64.
@@ -15,7 +16,7 @@ pub const nobody: u32 = std.math.maxInt(u32);
 pub const Set = u64;
 
 pub fn set_of(member: u32) Set {
-    std.debug.assert(member < members_max);
+    assert(member < members_max);
     return @as(Set, 1) << @intCast(member);
 }
 
@@ -63,7 +64,8 @@ pub const View = extern struct {
 
 pub const CommandKind = enum(u32) {
     none = 0,
-    /// One transaction: `master.candidate` and `.epoch` if `master` has `version`; create `running`.
+    /// One transaction: `master.candidate` and `.epoch` if `master` has `version`; create
+    /// `running`.
     campaign = 1,
     /// `master.established` = (epoch, leader, quorum) if `master` has `version`.
     establish = 2,

@@ -217,8 +217,8 @@ pub const Slot = extern struct {
     claimed: u64 align(64),
     /// Connection that `consumed` counts in; 0: none agreed. Writer: the receive agent.
     connection: u64,
-    /// Everything below was acknowledged by the program, where `is_manual` is 1; `consumed` then says
-    /// what was copied. Writer: the receive agent.
+    /// Everything below was acknowledged by the program, where `is_manual` is 1; `consumed` then
+    /// says what was copied. Writer: the receive agent.
     processed: u64,
     is_manual: u32,
     pad_2: [36]u8,

@@ -248,7 +248,10 @@ fn is_body_whole(h: *const Header, kind: Type) bool {
             const b = body(Commit, h);
             return b.committed <= h.number and b.first <= h.number;
         },
-        .sqn_nak => return body(SqnNak, h).end > h.number and body(SqnNak, h).end <= frame.number_max,
+        .sqn_nak => {
+            const end = body(SqnNak, h).end;
+            return end > h.number and end <= frame.number_max;
+        },
         .join_reply => {
             const b = body(JoinReply, h);
             if (b.count > rest / @sizeOf(Era) or rest != b.count * @sizeOf(Era)) return false;
