@@ -41,6 +41,7 @@ const budgets = {
   simulatorFixedEvents: { ci: 6_000_000, long: 500_000_000 },
   simulatorFreshEvents: { ci: 5_000_000, long: 800_000_000 },
   simulatorDeadlyEvents: { ci: 1_000_000, long: 200_000_000 },
+  simulatorTierEvents: { ci: 10_000_000, long: 1_000_000_000 },
   fuzzExecutions: { ci: 10_000_000, long: 1_000_000_000 },
   nativeTimeoutMs: { ci: 20 * minuteMs, long: 12 * hourMs },
   fileTimeoutMs: { ci: 8 * minuteMs, long: 6 * hourMs },
@@ -154,11 +155,15 @@ async function simulator(bench: Bench): Promise<Outcome> {
     await run(budget("simulatorFixedEvents", bench)),
     await run(budget("simulatorFreshEvents", bench), fresh),
     await run(budget("simulatorDeadlyEvents", bench), FIRST_DEADLY_SEED + fresh),
+    await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED),
+    await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED + fresh),
   ]);
 }
 
 /** From this seed on the simulator's senders die all the time. */
 const FIRST_DEADLY_SEED = 2 ** 40;
+/** From this seed on it simulates tiers. */
+const FIRST_TIER_SEED = 2 ** 42;
 
 async function fuzz(bench: Bench): Promise<Outcome> {
   const seed = freshSeed();

@@ -289,7 +289,7 @@ pub const Model = struct {
         const o = &host.log.items[sqn];
         self.fail(.agreement, "node {d} {s} at {d} message {d} of {d} by epoch {d}, the tier " ++
             "{d} of {d} by {d}", .{
-            host.index,              what,           sqn,             o.msg_no,         o.source,
+            host.index,                what,           sqn,            o.msg_no,       o.source,
             host.epoch_of(sqn).number, t.entry.msg_no, t.entry.source, t.epoch.number,
         });
     }
@@ -347,7 +347,7 @@ pub const Model = struct {
             if (self.relaxed) return self.reset(sqn);
             return self.fail(.durability, "node {d} leads epoch {d} without the committed sqn " ++
                 "{d} of epoch {d} (its log ends at {d}, committed are {d})", .{
-                host.index,     epoch.number,        sqn,
+                host.index,     epoch.number,       sqn,
                 t.epoch.number, host.log.items.len, self.truth.items.len,
             });
         }
@@ -417,7 +417,7 @@ pub const Model = struct {
         const old = &host.disk.durable;
         if (epochs.less(new.promised, old.promised) or epochs.less(new.promised, new.adopted)) {
             return self.fail(.durability, "node {d} promised {d} and writes {d}, adopted {d}", .{
-                host.index,          old.promised.number, new.promised.number,
+                host.index,         old.promised.number, new.promised.number,
                 new.adopted.number,
             });
         }

@@ -187,7 +187,8 @@ fn answer_one(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
         p.due.refuse = false;
         const b = wire.begin(wire.Refuse, .refuse, image, m.speaker(), 0);
         b.said = .{ .epoch = p.refused, .to = p.id };
-        b.promised = m.floor;
+        const promised = m.durable.promised;
+        b.promised = if (promised.number >= m.floor.number) promised else m.floor;
         return wire.finish(image, frame.header_bytes + @sizeOf(wire.Refuse));
     }
     if (p.due.join_reply) {

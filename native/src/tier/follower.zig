@@ -65,7 +65,15 @@ fn accept_leader(m: anytype, now_ns: u64, id: u16, e: Epoch) bool {
     if (epochs.eql(e, m.epoch) and m.phase != .following) return false; // Ours.
     const promised = m.durable.promised;
     if (!epochs.eql(e, promised)) {
-        if (e.number <= promised.number) return false;
+        if (e.number <= promised.number) {
+            // Another tree's epoch with our number: it must take a higher one.
+            if (m.peer_of(id)) |p| {
+                p.due.refuse = true;
+                p.refused = e;
+                m.has_dues = true;
+            }
+            return false;
+        }
         m.step_down(now_ns);
         if (!m.is_observer()) {
             if (!m.promise(e)) return false;
