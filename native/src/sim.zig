@@ -5,7 +5,8 @@
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
 //! from 2^40 on), then seeds from 1 on until ten million events. Seeds from 2^42 on are tiers. With
-//! `--seed N` alone just that one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
+//! `--seed N` alone just that one; with `--events` or `--minutes` from it on. A violation prints
+//! the command that replays it.
 //! The last line is `N passed, N failed`.
 
 const std = @import("std");

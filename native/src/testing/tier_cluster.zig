@@ -158,7 +158,12 @@ pub const Counts = struct {
 };
 
 /// What is printed of a seed that failed: the last steps that changed something.
-pub const Note = struct { at_ns: u64 = 0, node: u8 = 0, text: []const u8 = "", args: [4]u64 = @splat(0) };
+pub const Note = struct {
+    at_ns: u64 = 0,
+    node: u8 = 0,
+    text: []const u8 = "",
+    args: [4]u64 = @splat(0),
+};
 pub const notes_max = 1 << 12;
 
 pub const Phase = enum { safety, liveness, done };
@@ -587,11 +592,16 @@ pub const Cluster = struct {
         if (node.role != core.role() or node.phase != core.phase) self.note(
             node.index,
             @tagName(core.phase),
-            .{ @backingInt(core.role()), core.epoch_now().number, node.host.next(), core.committed },
+            .{
+                @backingInt(core.role()), core.epoch_now().number,
+                node.host.next(),         core.committed,
+            },
         );
         if (core.phase == .fetching and node.phase != .fetching) mishaps.cut_source(self, node);
         // What it was shown as a follower may still be taken.
-        if (core.phase == .leading and node.phase != .leading) node.shown_before = node.host.show_limit;
+        if (core.phase == .leading and node.phase != .leading) {
+            node.shown_before = node.host.show_limit;
+        }
         node.role = core.role();
         node.phase = core.phase;
         if (self.is_over(node)) return;
