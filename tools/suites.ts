@@ -42,6 +42,7 @@ const budgets = {
   simulatorFreshEvents: { ci: 5_000_000, long: 800_000_000 },
   simulatorDeadlyEvents: { ci: 1_000_000, long: 200_000_000 },
   simulatorTierEvents: { ci: 1_000_000, long: 200_000_000 },
+  simulatorMemberEvents: { ci: 10_000_000, long: 1_000_000_000 },
   fuzzExecutions: { ci: 10_000_000, long: 1_000_000_000 },
   nativeTimeoutMs: { ci: 20 * minuteMs, long: 12 * hourMs },
   fileTimeoutMs: { ci: 8 * minuteMs, long: 6 * hourMs },
@@ -157,6 +158,8 @@ async function simulator(bench: Bench): Promise<Outcome> {
     await run(budget("simulatorDeadlyEvents", bench), FIRST_DEADLY_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_SENDING_TIER_SEED + fresh),
+    await run(budget("simulatorMemberEvents", bench), FIRST_MEMBER_SEED),
+    await run(budget("simulatorTierEvents", bench), FIRST_MEMBER_SEED + fresh),
   ]);
 }
 
@@ -167,6 +170,8 @@ const FIRST_TIER_SEED = 2 ** 42;
 
 /** From this one on a tier sends. */
 const FIRST_SENDING_TIER_SEED = 2 ** 43;
+/** From this one on members of a tier elect, replicate and commit. */
+const FIRST_MEMBER_SEED = 2 ** 44;
 
 async function fuzz(bench: Bench): Promise<Outcome> {
   const seed = freshSeed();

@@ -5,8 +5,9 @@
 //!
 //! Without arguments: the regression seeds, some in which senders die all the time (such are all
 //! from 2^40 on), some in which receivers record (3 * 2^40), some with a tier that receives (2^42)
-//! or sends (2^43), then seeds from 1 on until ten million events. With `--seed N` alone just that
-//! one; with `--events` or `--minutes` from it on. A violation prints the command that replays it.
+//! or sends (2^43), then seeds from 1 on until ten million events. Seeds from 2^44 on are members
+//! of a tier among themselves. With `--seed N` alone just that one; with `--events` or `--minutes`
+//! from it on. A violation prints the command that replays it.
 //! The last line is `N passed, N failed`.
 
 const std = @import("std");

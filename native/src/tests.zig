@@ -51,6 +51,8 @@ test {
     _ = @import("testing/scenario.zig");
     _ = @import("testing/tier_scenario.zig");
     _ = @import("testing/sim_clock.zig");
+    _ = @import("testing/tier_cluster.zig");
+    _ = @import("testing/tier_scenario.zig");
     _ = @import("tier/entry.zig");
     _ = @import("tier/epoch.zig");
     _ = @import("tier/limits.zig");

@@ -19,6 +19,8 @@ const linux = std.os.linux;
 
 /// Within so many events each must be caught.
 pub const events_max = 30_000_000;
+/// Events of tiers are cheap, and some bugs need an election at the wrong moment.
+pub const tier_events_max = 100_000_000;
 
 /// What the child tells, in memory that both see.
 const Result = extern struct {
@@ -165,7 +167,8 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
     child_result = result;
     report.on_crash = note_crash;
     var seed: u64 = first_seed(mutant);
-    while (result.events < events_max) : (seed += 1) {
+    const budget: u64 = if (seed >= tier_scenario.first_seed) tier_events_max else events_max;
+    while (result.events < budget) : (seed += 1) {
         result.seed = seed;
         if (seed >= tier_scenario.first_seed) {
             // Seeds of a kind in which the bug may show.

@@ -369,8 +369,7 @@ pub const Arbiter = struct {
             .campaign => {
                 if (x.version != self.version or self.running != tree.nobody) return .refused;
                 if (!epochs.less(self.epoch, x.epoch)) {
-                    c.model.fail(.one_leader, "node {d} campaigns with epoch {d}, " ++
-                        "master has {d}", .{
+                    c.model.fail(.one_leader, "node {d} campaigns with {d}, master has {d}", .{
                         node.index, x.epoch.number, self.epoch.number,
                     });
                 }

@@ -2,8 +2,6 @@
 //! messages they order, the network between them, the arbiter, and virtual time. Two phases, as in
 //! `cluster.zig`: in *safety* anything goes wrong, in *liveness* the network heals, and everything
 //! that senders keep must be delivered everywhere.
-//!
-//! Long because it is one loop and what happens in it.
 
 const std = @import("std");
 const scenario_file = @import("tier_scenario.zig");
@@ -11,6 +9,8 @@ const model_file = @import("tier_model.zig");
 const host_file = @import("tier_host.zig");
 const arbiter_file = @import("tier_arbiter.zig");
 const mishaps = @import("tier_mishaps.zig");
+const liveness = @import("tier_liveness.zig");
+const watch = @import("tier_watch.zig");
 const senders_file = @import("tier_senders.zig");
 const packet_simulator = @import("packet_simulator.zig");
 const dice_file = @import("dice.zig");
@@ -41,8 +41,6 @@ const never = std.math.maxInt(u64);
 
 /// Milliseconds since 1970 where virtual time begins.
 const wall_ms_at_start = 1_700_000_000_000;
-/// Without any progress for so long in virtual time, the tier stands still for good.
-const watchdog_ns = 300 * s;
 const datagram_bytes_max = 8976;
 /// Acknowledgements, promises and answers that are played again in some seeds.
 const captured_max = 64;
@@ -83,7 +81,7 @@ pub const Node = struct {
     last_step_ns: u64 = 0,
     sent_since_ns: u64 = 0,
     sent_count: u64 = 0,
-    handed_before: u64 = 0,
+    shown_before: u64 = 0,
     out_of_sync: ?[2]u64 = null,
 
     pub fn stands_still(self: *const Node, now_ns: u64) bool {
@@ -361,8 +359,8 @@ pub const Cluster = struct {
         }
         switch (self.phase) {
             .safety => if (self.now_ns >= self.scenario.safety_ns or
-                self.counts.events >= self.scenario.safety_events) self.begin_liveness(),
-            .liveness => if (self.counts.events % 32 == 0) self.look_at_progress(),
+                self.counts.events >= self.scenario.safety_events) liveness.begin_liveness(self),
+            .liveness => if (self.counts.events % 32 == 0) liveness.look_at_progress(self),
             .done => {},
         }
     }
@@ -586,9 +584,9 @@ pub const Cluster = struct {
             });
             self.arbiter.command(self, node, x);
         }
-        self.check_counted(node);
-        self.consume(node);
-        self.read_notices(node);
+        watch.check_counted(self, node);
+        watch.consume(self, node);
+        watch.read_notices(node);
         self.tell_senders(node);
         if (node.host.dying) return self.end(node, .kill, false);
         if (node.role != core.role() or node.phase != core.phase) self.note(
@@ -600,6 +598,10 @@ pub const Cluster = struct {
             },
         );
         if (core.phase == .fetching and node.phase != .fetching) mishaps.cut_source(self, node);
+        // What it was shown as a follower may still be taken.
+        if (core.phase == .leading and node.phase != .leading) {
+            node.shown_before = node.host.show_limit;
+        }
         node.role = core.role();
         node.phase = core.phase;
         if (self.is_over(node)) return;
@@ -627,7 +629,7 @@ pub const Cluster = struct {
             }
             if (node.host.dying) continue;
             const bytes = image[0..send.bytes];
-            self.count_datagram(node, bytes);
+            watch.count_datagram(self, node, bytes);
             const kind = @as(*const frame.Header, @ptrCast(bytes.ptr)).type;
             const may_capture = self.scenario.kind == .stale and switch (kind) {
                 33, 37, 39, 40 => true,
@@ -650,135 +652,6 @@ pub const Cluster = struct {
         }
     }
 
-    fn count_datagram(self: *Cluster, node: *Node, bytes: []align(8) const u8) void {
-        const h: *const frame.Header = @ptrCast(bytes.ptr);
-        if (h.type == 34) self.counts.naks += 1;
-        if (h.type == 42) self.counts.fills += 1;
-        if (self.now_ns - node.sent_since_ns >= s) {
-            node.sent_since_ns = self.now_ns;
-            node.sent_count = 0;
-            node.sent_types = @splat(0);
-        }
-        node.sent_types[h.type & 63] += 1;
-        self.check_said(node, h);
-        // Bulk goes as fast as the links let it.
-        if (h.type != 42) node.sent_count += 1;
-        if (node.sent_count > 50_000) self.model.fail(.storm, "node {d} sent {d} datagrams in " ++
-            "a second", .{ node.index, node.sent_count });
-    }
-
-    /// What is promised or acknowledged is on the disk.
-    fn check_said(self: *Cluster, node: *Node, h: *const frame.Header) void {
-        const d = &node.host.disk.durable;
-        const e = wire.said_of(h).epoch;
-        if (h.type == @backingInt(wire.Type.promise) and !epochs.eql(e, d.promised)) {
-            self.model.fail(.durability, "node {d} promises epoch {d}, its disk says {d}", .{
-                node.index, e.number, d.promised.number,
-            });
-        }
-        if (h.type != @backingInt(wire.Type.sqn_ack)) return;
-        if (!epochs.eql(e, d.adopted) or h.number > node.host.durable_next_now()) {
-            self.model.fail(.false_ack, "node {d} acknowledges {d} in epoch {d}, " ++
-                "its disk has {d} " ++
-                "in epoch {d}", .{
-                node.index,       h.number, e.number, node.host.durable_next_now(),
-                d.adopted.number,
-            });
-        }
-        if (wire.body(wire.SqnAck, h).is_intact != 0 and !d.is_intact) {
-            self.model.fail(.false_ack, "node {d} says that it is intact", .{node.index});
-        }
-    }
-
-    /// A leader counts no more than what that very start of a member has.
-    fn check_counted(self: *Cluster, node: *Node) void {
-        const core = node.core.?;
-        if (core.phase != .leading) return;
-        for (core.peers[0..self.scenario.members]) |*p| {
-            if (p.acked == 0 or p.joined_nonce == 0) continue;
-            for (self.nodes[0..self.node_count]) |*other| {
-                if (!other.alive or other.core.?.nonce != p.joined_nonce) continue;
-                const d = &other.host.disk.durable;
-                if (!epochs.eql(d.adopted, core.epoch)) continue;
-                if (p.acked <= other.host.next()) continue;
-                self.model.fail(.false_ack, "node {d} counts {d} of node {d}, which has {d}", .{
-                    node.index, p.acked, other.index, other.host.next(),
-                });
-            }
-        }
-    }
-
-    // ---- the program
-
-    fn consume(self: *Cluster, node: *Node) void {
-        const h = &node.host;
-        h.inside = false;
-        if (h.dying or self.now_ns < node.stalled_until_ns) {
-            h.inside = !h.dying;
-            if (h.inside) self.wake(node, node.stalled_until_ns);
-            return;
-        }
-        const limit = @min(h.show_limit, h.handed_count + 256);
-        while (h.handed_count < limit) {
-            self.hand_over(node, h.handed_count);
-            if (self.model.verdict.violation != null) return;
-            h.handed_count += 1;
-            self.counts.delivered += 1;
-        }
-        if (h.handed_count < h.show_limit) self.wake(node, self.now_ns + ms);
-        h.inside = self.dice.below(16) == 0;
-        if (h.inside) self.wake(node, self.now_ns + 2 * ms);
-    }
-
-    fn hand_over(self: *Cluster, node: *Node, sqn: u64) void {
-        const h = &node.host;
-        const entry = h.log.items[@intCast(sqn)];
-        const t: model_file.Truth = .{ .entry = entry, .epoch = h.epoch_of(sqn) };
-        const i = t.entry.source - 1;
-        if (t.entry.msg_no != h.delivered_next[i] and
-            !self.model.may_jump(i, h.delivered_next[i], t.entry.msg_no))
-        {
-            return self.model.fail(.honesty, "node {d}: sender {d} goes from {d} to {d} at {d}", .{
-                node.index, i + 1, h.delivered_next[i], t.entry.msg_no, sqn,
-            });
-        }
-        h.delivered_next[i] = t.entry.msg_no + 1;
-        const truth = self.model.truth.items;
-        const is_true = sqn < truth.len and epochs.eql(truth[@intCast(sqn)].epoch, t.epoch) and
-            std.meta.eql(truth[@intCast(sqn)].entry, t.entry);
-        const role = node.core.?.role();
-        const strict = self.scenario.use_committed or node.is_observer() or role == .active or
-            role == .single;
-        // A log that was lost by leave may be found again.
-        if (self.model.relaxed) return;
-        if (strict and !is_true) {
-            return self.model.fail(.agreement, "node {d} ({t}) delivers {d}, which is not " ++
-                "committed ({d} are)", .{ node.index, role, sqn, truth.len });
-        }
-        if (is_true and h.diverged_at != null and h.diverged_at.? < sqn) {
-            return self.model.fail(.honesty, "node {d} delivered another message at {d} and " ++
-                "goes on at {d}", .{ node.index, h.diverged_at.?, sqn });
-        }
-        if (!is_true and sqn < truth.len) h.diverged(sqn);
-    }
-
-    fn read_notices(self: *Cluster, node: *Node) void {
-        _ = self;
-        var out: [16]abi.Notice = undefined;
-        while (true) {
-            const n = node.notices.pop(&out);
-            if (n == 0) return;
-            for (out[0..n]) |*notice| {
-                if (notice.kind != @backingInt(abi.NoticeKind.event)) continue;
-                if (notice.code != @backingInt(abi.EventType.out_of_sync)) continue;
-                node.out_of_sync = .{
-                    @trunc(notice.args[0]),
-                    @trunc(notice.args[1]),
-                };
-            }
-        }
-    }
-
     fn tell_senders(self: *Cluster, node: *Node) void {
         if (!node.host.acks_changed or node.host.dying) return;
         if (node.is_observer()) return;
@@ -791,7 +664,7 @@ pub const Cluster = struct {
         const core = node.core.?;
         const lasts_ns = @max(self.scenario.mishap_lasts_ns, s);
         if (core.role() == .separate) {
-            self.check_separate(node);
+            watch.check_separate(self, node);
             self.counts.separated += 1;
             self.end(node, .kill, false);
         } else if (node.is_refused or core.failed != .none) {
@@ -803,31 +676,6 @@ pub const Cluster = struct {
         return true;
     }
 
-    /// Only who delivered what the tier does not have separates, and says exactly what.
-    fn check_separate(self: *Cluster, node: *Node) void {
-        const h = &node.host;
-        const range = node.out_of_sync orelse {
-            return self.model.fail(.honesty, "node {d} separates without OUT_OF_SYNC", .{
-                node.index,
-            });
-        };
-        if (range[0] > range[1] or range[1] + 1 < h.handed_count) {
-            return self.model.fail(.honesty, "node {d} separates: {d}..{d}, delivered up to {d}", .{
-                node.index, range[0], range[1], h.handed_count,
-            });
-        }
-        if (self.model.relaxed) return;
-        if (h.diverged_at) |at| if (range[0] > at) {
-            return self.model.fail(.honesty, "node {d} separates from {d} on, delivered " ++
-                "another message at {d}", .{ node.index, range[0], at });
-        };
-        if (h.handed_count > self.model.truth.items.len) return;
-        if (h.diverged_at == null) self.model.fail(.agreement, "node {d} separates from {d} on, " ++
-            "but all that it delivered ({d}) is committed", .{
-            node.index, range[0], h.handed_count,
-        });
-    }
-
     // ---- liveness
 
     pub fn late_ppm(self: *const Cluster) u32 {
@@ -836,117 +684,5 @@ pub const Cluster = struct {
 
     pub fn lost_ppm(self: *const Cluster) u32 {
         return if (self.phase == .safety) self.scenario.answer_lost_ppm else 0;
-    }
-
-    fn begin_liveness(self: *Cluster) void {
-        self.phase = .liveness;
-        self.liveness_from_ns = self.now_ns;
-        mishaps.heal_all(self);
-        self.choose_core();
-        self.progress_ns = self.now_ns;
-        self.liveness_events = self.counts.events;
-    }
-
-    /// Some stay away, as far as the tier can do without them.
-    fn choose_core(self: *Cluster) void {
-        const x = &self.scenario;
-        const regular = x.members + x.observers;
-        self.core_nodes = @as(u8, 1) << @intCast(regular);
-        self.core_nodes -= 1;
-        if (self.dice.chance(x.core_ppm)) for (0..x.members) |_| {
-            const away: u8 = @intCast(self.dice.below(x.members));
-            const without = self.core_nodes & ~(@as(u8, 1) << @intCast(away));
-            if (mishaps.can_go_on(self, without)) self.core_nodes = without;
-            if (self.dice.coin()) break;
-        };
-        for (self.nodes[0..self.node_count]) |*node| {
-            const stays = self.core_nodes >> @intCast(node.index) & 1 == 1;
-            if (!stays) {
-                if (node.alive) self.end(node, .kill, self.dice.coin());
-                node.starts_ns = never;
-            } else if (!node.alive) {
-                self.start_at(node, self.now_ns + self.dice.below(2 * s));
-            }
-        }
-    }
-
-    fn in_core(self: *const Cluster, node: *const Node) bool {
-        return self.core_nodes >> @intCast(node.index) & 1 == 1;
-    }
-
-    fn look_at_progress(self: *Cluster) void {
-        var sum: u64 = self.model.truth.items.len;
-        for (self.senders[0..self.scenario.senders]) |*x| sum +%= x.acked + x.written;
-        for (self.nodes[0..self.node_count]) |*node| if (node.alive) {
-            sum +%= node.host.handed_count;
-        };
-        if (sum != self.progress) {
-            self.progress = sum;
-            self.progress_ns = self.now_ns;
-        }
-        if (self.is_finished()) {
-            self.phase = .done;
-            return;
-        }
-        const still_ns = self.now_ns - self.progress_ns;
-        if (still_ns < watchdog_ns + 4 * self.scenario.start_timeout_ns) return;
-        if (!self.was_forced and !mishaps.can_go_on(self, self.core_nodes)) {
-            return self.force();
-        }
-        self.model.fail(.liveness, "no progress for {d} s: committed {d}, running {d}", .{
-            still_ns / s, self.model.truth.items.len, self.arbiter.running,
-        });
-    }
-
-    /// More members are lost than commits allow: the tier waits, as it must, until the operator
-    /// takes the loss.
-    fn force(self: *Cluster) void {
-        self.counts.stuck += 1;
-        self.counts.forced += 1;
-        self.model.relaxed = true;
-        self.was_forced = true;
-        self.arbiter.is_forced = true;
-        self.progress_ns = self.now_ns;
-        self.arbiter.changed(self);
-    }
-
-    fn is_finished(self: *Cluster) bool {
-        for (self.senders[0..self.scenario.senders]) |*x| if (!x.is_finished()) return false;
-        // What was lost by leave may not be told again: all logs are alike all the same.
-        var next: u64 = self.model.truth.items.len;
-        if (self.model.relaxed) for (self.nodes[0..self.node_count]) |*node| {
-            if (self.in_core(node)) next = @max(next, node.host.next());
-        };
-        for (self.nodes[0..self.node_count]) |*node| {
-            if (!self.in_core(node)) continue;
-            if (!node.alive) return false;
-            const h = &node.host;
-            if (h.handed_count != next or h.next() != next or h.diverged_at != null) return false;
-            if (node.core.?.role() == .sync or node.core.?.role() == .init) return false;
-        }
-        self.check_end();
-        return true;
-    }
-
-    /// Everything that a sender published and kept is in the log, in order and once.
-    fn check_end(self: *Cluster) void {
-        if (!self.model.relaxed) for (self.senders[0..self.scenario.senders], 0..) |*x, i| {
-            const stream = &self.model.senders[i];
-            if (stream.next != x.written and x.written > stream.next) {
-                self.model.fail(.liveness, "sender {d} wrote {d}, the tier has {d}", .{
-                    i + 1, x.written, stream.next,
-                });
-            }
-        };
-        for (self.nodes[0..self.node_count]) |*node| {
-            if (!self.in_core(node)) continue;
-            for (self.model.truth.items, 0..) |*t, sqn| {
-                if (!std.meta.eql(t.entry, node.host.log.items[sqn])) {
-                    return self.model.fail(.agreement, "node {d} has another log at {d}", .{
-                        node.index, sqn,
-                    });
-                }
-            }
-        }
     }
 };

@@ -294,8 +294,7 @@ pub const SimHost = struct {
             const at = offset + @as(u32, @intCast(done));
             _ = Model.bytes_of(entry, at, expected[0..n]);
             if (!std.mem.eql(u8, expected[0..n], bytes[done..][0..n])) {
-                self.model.fail(.integrity, "node {d}: pulled bytes of message {d} of {d} " ++
-                    "differ", .{
+                self.model.fail(.integrity, "node {d}: pulled bytes of {d} of {d} differ", .{
                     self.index, entry.msg_no, entry.source,
                 });
                 return .bad;

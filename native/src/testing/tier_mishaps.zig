@@ -157,7 +157,21 @@ pub fn can_go_on(c: *const Cluster, nodes: u8) bool {
     if (members == 0) return false;
     if (x.ack_count >= 2 and members - 1 < x.ack_count) return false;
     if (x.policy != .safe) return true;
+    if (epochs.is_none(c.arbiter.established_epoch)) return knows_enough(c, nodes);
     return holds_all(c, nodes);
+}
+
+/// Nothing is established: either nothing ever was, or the tree was wiped and somebody's log is
+/// left. Who has nothing and knows that there was something waits for those who have more.
+fn knows_enough(c: *const Cluster, nodes: u8) bool {
+    var is_new = true;
+    for (c.nodes[0..c.scenario.members]) |*node| {
+        if (nodes >> @intCast(node.index) & 1 == 0) continue;
+        const h = &node.host;
+        if (h.disk.durable.is_intact or h.next() > 0) return true;
+        if (!epochs.is_none(h.disk.durable.adopted)) is_new = false;
+    }
+    return is_new;
 }
 
 fn pause(c: *Cluster, node: *Node, back_ns: u64, only_engine: bool) void {

@@ -234,9 +234,8 @@ pub const Model = struct {
             if (m == host.member or !tree.has(e.quorum.set, @intCast(m))) continue;
             if (self.held_in(m, e.epoch) >= limit) n += 1;
         }
-        if (n < e.quorum.need) return self.fail(.durability, "node {d} commits up to " ++
-            "{d} in epoch " ++
-            "{d}: {d} others of {x} hold it, {d} needed", .{
+        if (n < e.quorum.need) return self.fail(.durability, "node {d} commits up to {d} in " ++
+            "epoch {d}: {d} others of {x} hold it, {d} needed", .{
             host.index, limit, e.epoch.number, n, e.quorum.set, e.quorum.need,
         });
         if (host.durable_next_now() < limit) self.fail(.durability, "node {d} commits up to {d} " ++
@@ -403,9 +402,8 @@ pub const Model = struct {
         }
         // With nothing below, nobody need hold anything.
         if (point == 0) return;
-        if (n < e.quorum.need) self.fail(.durability, "node {d} changes the pair of " ++
-            "epoch {d} to " ++
-            "{x}, {d}, but {d} of them hold all below {d}", .{
+        if (n < e.quorum.need) self.fail(.durability, "node {d} changes the pair of epoch " ++
+            "{d} to {x}, {d}, but {d} of them hold all below {d}", .{
             host.index, e.epoch.number, e.quorum.set, e.quorum.need, n, point,
         });
     }
@@ -435,9 +433,8 @@ pub const Model = struct {
         if (adopts) self.check_prefix(host, new.adopted);
         if (!new.is_intact or old.is_intact or host.member >= self.members) return;
         const had = self.held_in(host.member, new.adopted);
-        if (host.durable_next_now() < had) self.fail(.durability, "node {d} counts as " ++
-            "intact with " ++
-            "{d} sqns, and could have acknowledged {d} in epoch {d}", .{
+        if (host.durable_next_now() < had) self.fail(.durability, "node {d} counts as intact " ++
+            "with {d} sqns, and could have acknowledged {d} in epoch {d}", .{
             host.index, host.durable_next_now(), had, new.adopted.number,
         });
     }
@@ -452,9 +449,8 @@ pub const Model = struct {
             const is_longer = n > other.log.items.len;
             const differs = !is_longer and n > 0 and
                 !epochs.eql(host.epoch_of(n - 1), other.epoch_of(n - 1));
-            if (is_longer or differs) self.fail(.durability, "node {d} adopts epoch {d} " ++
-                "with {d} " ++
-                "sqns that its leader, node {d}, does not have", .{
+            if (is_longer or differs) self.fail(.durability, "node {d} adopts epoch {d} with " ++
+                "{d} sqns that its leader, node {d}, does not have", .{
                 host.index, epoch.number, n, other.index,
             });
         }

@@ -68,14 +68,12 @@ pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
     for (c.senders[0..c.scenario.senders]) |*x| try out.print("{any}\n", .{x.*});
     for (c.nodes[0..c.node_count]) |*node| {
         const h = &node.host;
+        const d = &h.disk.durable;
         try out.print("node {d} (member {d}): alive {} life {d} adopted {d} promised {d} intact " ++
             "{} next {d} committed {d} handed {d} shown {d} diverged {?d} runs again {d}\n", .{
-            node.index,                    node.member,
-            node.alive,                    node.life,
-            h.disk.durable.adopted.number, h.disk.durable.promised.number,
-            h.disk.durable.is_intact,      h.next(),
-            h.committed_count,             h.handed_count,
-            h.show_limit,                  h.diverged_at,
+            node.index,           node.member,       node.alive,   node.life,
+            d.adopted.number,     d.promised.number, d.is_intact,  h.next(),
+            h.committed_count,    h.handed_count,    h.show_limit, h.diverged_at,
             node.runs_again_ns(),
         });
         for (node.sent_types, 0..) |n, kind| if (n > 0) try out.print("  sent of {d}: {d}", .{
@@ -87,13 +85,15 @@ pub fn state(out: *Writer, c: *cluster_file.Cluster) !void {
         try out.print("\n", .{});
         const m = node.core orelse continue;
         if (!node.alive) continue;
-        try out.print("  client {any}\n  {t} {t} epoch {d} leader {d} of {d} floor {d} " ++
-            "S {x} need {d} changing {any} first {d} sent {d} committed {d}\n" ++
-            "  leader next {d} committed {d} first {d}, join {any}\n  pull {any}\n", .{
-            a.clients[node.index], m.role(),       m.phase,      m.epoch.number, m.leader_id,
-            m.leader_epoch.number, m.floor.number, m.quorum.set, m.quorum.need,  m.changing,
-            m.first,               m.sent,         m.committed,  m.leader_next,  m.leader_committed,
-            m.leader_first,        m.join,         m.puller,
+        try out.print("  client {any}\n", .{a.clients[node.index]});
+        try out.print("  {t} {t} epoch {d} leader {d} of {d} floor {d} S {x} need {d} " ++
+            "changing {any} first {d} sent {d} committed {d}\n", .{
+            m.role(),       m.phase,      m.epoch.number, m.leader_id, m.leader_epoch.number,
+            m.floor.number, m.quorum.set, m.quorum.need,  m.changing,  m.first,
+            m.sent,         m.committed,
+        });
+        try out.print("  leader next {d} committed {d} first {d}, join {any}\n  pull {any}\n", .{
+            m.leader_next, m.leader_committed, m.leader_first, m.join, m.puller,
         });
         for (m.peers[0..c.scenario.members]) |*p| {
             try out.print("  peer {d}: joined {x} intact {} acked {d} promise {any}\n", .{

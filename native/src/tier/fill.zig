@@ -119,6 +119,7 @@ pub fn on_join(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (is_leading and b.said.epoch.number > m.epoch.number) return;
     _ = election.check_configuration(m, p, b.config_hash);
     p.join_nonce = h.connection();
+    p.join_question = b.question;
     p.era_from = b.era_from;
     p.due.join_reply = true;
     m.has_dues = true;
@@ -187,7 +188,8 @@ fn answer_one(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
         p.due.refuse = false;
         const b = wire.begin(wire.Refuse, .refuse, image, m.speaker(), 0);
         b.said = .{ .epoch = p.refused, .to = p.id };
-        b.promised = m.floor;
+        const promised = m.durable.promised;
+        b.promised = if (promised.number >= m.floor.number) promised else m.floor;
         return wire.finish(image, frame.header_bytes + @sizeOf(wire.Refuse));
     }
     if (p.due.join_reply) {
@@ -226,6 +228,7 @@ fn write_join_reply(m: anytype, p: *Peer, image: []align(8) u8) u32 {
     const b = wire.begin(wire.JoinReply, .join_reply, image, m.speaker(), next);
     b.said = .{ .epoch = if (is_leading) m.epoch else m.durable.promised, .to = p.id };
     b.nonce = p.join_nonce;
+    b.question = p.join_question;
     b.first = if (is_leading) m.first else next;
     b.committed = m.committed;
     b.config_hash = m.o.config_hash;

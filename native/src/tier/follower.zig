@@ -24,6 +24,8 @@ const Epoch = epochs.Epoch;
 /// From the question to a log that is a prefix of the other's.
 pub const Joining = struct {
     is_wanted: bool = false,
+    /// Number of the question; 0: not asked yet. While it is not answered nothing is appended.
+    question: u32 = 0,
     /// Context id of who is asked; 0: whoever leads.
     from: u16 = 0,
     epoch: Epoch = .{},
@@ -68,7 +70,15 @@ fn accept_leader(m: anytype, now_ns: u64, id: u16, e: Epoch) bool {
     if (epochs.eql(e, m.epoch) and m.phase != .following) return false; // Ours.
     const promised = m.durable.promised;
     if (!epochs.eql(e, promised)) {
-        if (e.number <= promised.number) return false;
+        if (e.number <= promised.number) {
+            // Another tree's epoch with our number: it must take a higher one.
+            if (m.peer_of(id)) |p| {
+                p.due.refuse = true;
+                p.refused = e;
+                m.has_dues = true;
+            }
+            return false;
+        }
         m.step_down(now_ns);
         if (!m.is_observer()) {
             if (!m.promise(e)) return false;
@@ -87,7 +97,9 @@ fn accept_leader(m: anytype, now_ns: u64, id: u16, e: Epoch) bool {
     m.puller.end();
     m.nak.end();
     m.stalled_since_ns = 0;
-    m.join = .{ .is_wanted = true, .from = id, .epoch = e };
+    // What was asked of whoever leads is asked of this one.
+    const question = if (m.join.is_wanted) 0 else m.join.question;
+    m.join = .{ .is_wanted = true, .question = question, .from = id, .epoch = e };
     m.ask.begin(now_ns);
     return true;
 }
@@ -119,6 +131,7 @@ pub fn on_join_reply(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) 
         m.leader_committed = @max(m.leader_committed, b.committed);
     }
     if (!m.join.is_wanted or m.join.is_complete) return;
+    if (b.question != m.join.question and !mutant.on(.tier_join_without_nonce)) return;
     if (!m.join.has_answer or m.join.total != b.era_total) {
         // What is named first is what must be held; a later answer would name more.
         if (!m.join.has_answer) m.join.next = h.number;
@@ -371,7 +384,12 @@ pub fn poll_ask(m: anytype, now_ns: u64, image: []align(8) u8) ?Send {
         const e = if (m.phase == .fetching) m.epoch else m.floor;
         b.said = .{ .epoch = e, .to = m.join.from };
         b.config_hash = m.o.config_hash;
+        if (m.join.question == 0) {
+            m.questions += 1;
+            m.join.question = m.questions;
+        }
         b.era_from = m.join.have;
+        b.question = m.join.question;
         b.is_observer = @intFromBool(m.is_observer());
         const bytes = wire.finish(image, frame.header_bytes + @sizeOf(wire.Join));
         if (m.join.from == 0) return .{ .to = null, .bytes = bytes };

@@ -111,6 +111,9 @@ pub const Join = extern struct {
     era_from: u32,
     /// 1: an observer.
     is_observer: u32,
+    /// Grows with each joining of a start; the answers quote it.
+    question: u32,
+    reserved: u32 = 0,
 };
 
 /// header.number: one past the last sqn that was assigned. `count` eras follow.
@@ -126,6 +129,9 @@ pub const JoinReply = extern struct {
     count: u32,
     /// 1: an established leader answers; 0: a member whose log is taken over.
     is_leader: u32,
+    /// Of the JOIN. A late answer to an earlier one names less than the log may have by now.
+    question: u32,
+    reserved: u32 = 0,
 };
 
 /// header.number: sqn from which bytes are wanted, from `offset` of its payload on.
@@ -182,8 +188,8 @@ comptime {
     ok(@sizeOf(Prepare) == 32);
     ok(@sizeOf(Promise) == 56);
     ok(@sizeOf(Refuse) == 40);
-    ok(@sizeOf(Join) == 40);
-    ok(@sizeOf(JoinReply) == 72);
+    ok(@sizeOf(Join) == 48);
+    ok(@sizeOf(JoinReply) == 80);
     ok(@sizeOf(Pull) == 40);
     ok(@sizeOf(Fill) == 32);
     ok(@sizeOf(Piece) == 48);
