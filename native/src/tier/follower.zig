@@ -148,7 +148,10 @@ fn align_log(m: anytype, now_ns: u64, their_next: u64) void {
     const eras = m.eras[0..m.eras_count];
     const common = epochs.common_prefix(m.host.eras(), m.host.next(), eras, their_next);
     const keeps = mutant.on(.tier_adopt_untruncated) and common >= m.join.first;
-    if (!keeps and !m.truncate_to(common)) {
+    // Who has adopted the epoch has a prefix of its log, and maybe more of it than an answer that
+    // comes late knows of.
+    const is_prefix = m.phase == .following and epochs.eql(m.durable.adopted, m.leader_epoch);
+    if (!keeps and !is_prefix and !m.truncate_to(common)) {
         if (m.phase != .separate) m.ask.begin(now_ns); // Asked again, until nobody is inside.
         m.join.have = 0;
         m.join.total = 0;
