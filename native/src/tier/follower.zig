@@ -116,6 +116,7 @@ pub fn on_join_reply(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) 
     const e = b.said.epoch;
     if (m.phase == .fetching) {
         if (p.id != m.join.from or !epochs.eql(e, m.epoch)) return;
+        if (h.connection() != m.source_nonce or h.number < m.source_next) return;
     } else {
         if (b.is_leader == 0 or !accept_leader(m, now_ns, p.id, e)) return;
         m.leader_heard_ns = now_ns;
