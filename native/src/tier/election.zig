@@ -293,6 +293,7 @@ fn take_freshest(m: anytype, now_ns: u64, intact: Set) void {
     m.phase = .fetching;
     m.source = best;
     m.source_next = next;
+    m.source_nonce = m.peers[best].promise.?.nonce;
     m.join = .{ .is_wanted = true, .from = m.peers[best].id };
     m.ask.begin(now_ns);
     m.since_ns = now_ns;
@@ -302,6 +303,7 @@ fn take_freshest(m: anytype, now_ns: u64, intact: Set) void {
 pub fn fetch(m: anytype, now_ns: u64) void {
     const p = &m.peers[m.source];
     const given = p.promise orelse return drop_source(m, now_ns);
+    if (given.nonce != m.source_nonce) return drop_source(m, now_ns);
     if (m.join.is_complete and m.host.next() >= m.source_next) {
         assert(m.host.next() >= given.next);
         m.puller.end();

@@ -123,6 +123,7 @@ pub fn on_join_reply(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) 
     const e = b.said.epoch;
     if (m.phase == .fetching) {
         if (p.id != m.join.from or !epochs.eql(e, m.epoch)) return;
+        if (h.connection() != m.source_nonce or h.number < m.source_next) return;
     } else {
         if (b.is_leader == 0 or !accept_leader(m, now_ns, p.id, e)) return;
         m.leader_heard_ns = now_ns;
@@ -156,7 +157,10 @@ fn align_log(m: anytype, now_ns: u64, their_next: u64) void {
     const eras = m.eras[0..m.eras_count];
     const common = epochs.common_prefix(m.host.eras(), m.host.next(), eras, their_next);
     const keeps = mutant.on(.tier_adopt_untruncated) and common >= m.join.first;
-    if (!keeps and !m.truncate_to(common)) {
+    // Who has adopted the epoch has a prefix of its log, and maybe more of it than an answer that
+    // comes late knows of.
+    const is_prefix = m.phase == .following and epochs.eql(m.durable.adopted, m.leader_epoch);
+    if (!keeps and !is_prefix and !m.truncate_to(common)) {
         if (m.phase != .separate) m.ask.begin(now_ns); // Asked again, until nobody is inside.
         m.join.have = 0;
         m.join.total = 0;

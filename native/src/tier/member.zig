@@ -215,6 +215,8 @@ pub fn Member(comptime Host: type) type {
         ask: Ask = .{},
         source: u32 = tree.nobody,
         source_next: u64 = 0,
+        /// The start of the source that promised: another one may have lost its log.
+        source_nonce: u64 = 0,
         quorum: Quorum = .{},
         changing: ?Quorum = null,
         first: u64 = 0,
