@@ -204,6 +204,8 @@ pub fn on_refuse(m: anytype, now_ns: u64, h: *const frame.Header) void {
 // -------------------------------------------------------------------- is it enough?
 
 pub fn gather(m: anytype, now_ns: u64) void {
+    // The tree is being read again: whether the throne is still ours is not known.
+    if (m.pending != null) return;
     const waited_ns = now_ns - m.since_ns;
     const intact = intact_promises(m);
     m.is_tree_wiped = is_wiped(m);
@@ -301,6 +303,7 @@ fn take_freshest(m: anytype, now_ns: u64, intact: Set) void {
 
 /// The log of `source` is on its way: truncation first, then all of its entries.
 pub fn fetch(m: anytype, now_ns: u64) void {
+    if (m.pending != null) return; // The tree is being read again.
     const p = &m.peers[m.source];
     const given = p.promise orelse return drop_source(m, now_ns);
     if (given.nonce != m.source_nonce) return drop_source(m, now_ns);
