@@ -443,7 +443,7 @@ test("what laneToken and openLane refuse", () =>
     await rx.stop();
     throwsCode(() => rx.laneToken(0), "STATE");
     throwsCode(() => openLane(other, callback), "STATE");
-    assert.equal(bus.lines.filter(({ key }) => key === 23010).length, 0);
+    assert.equal(bus.lines.filter(({ key }) => key === 23011).length, 0);
   }));
 
 test("without a total order nothing is recorded, and that is said", () =>
@@ -453,7 +453,7 @@ test("without a total order nothing is recorded, and that is said", () =>
       const { tx, got } = await open(factory);
       await send(tx, 0, 10);
       await until(() => got.length === 20, "all messages");
-      assert.equal(bus.lines.filter(({ key }) => key === 23010).length, 1);
+      assert.equal(bus.lines.filter(({ key }) => key === 23011).length, 1);
     },
   ));
 
