@@ -359,7 +359,12 @@ fn no_tier(handle: u32) i32 {
 }
 
 /// Runs where the receive agent's token is held, and has its thread look at what changed.
-fn with_tier(handle: u32, comptime T: type, value: *const T, call: fn (*TierAgent, *const T) void) i32 {
+fn with_tier(
+    handle: u32,
+    comptime T: type,
+    value: *const T,
+    call: fn (*TierAgent, *const T) void,
+) i32 {
     const tier = tier_of(handle) orelse return no_tier(handle);
     const c = contexts.get(handle).?;
     {

@@ -1,5 +1,5 @@
-//! A context's part in its tier: the tier's sockets, the member that decides, and the log, stage and
-//! files that it decides over. Run by the receive agent, in each of its steps.
+//! A context's part in its tier: the tier's sockets, the member that decides, and the log, stage
+//! and files that it decides over. Run by the receive agent, in each of its steps.
 //!
 //! Two sockets: one in the tier's group, and one of this member's own (`SyncRepairPort...`), from
 //! which everything is sent, to the group too: so the others know where to answer.
@@ -191,7 +191,7 @@ pub const TierAgent = struct {
         }
         errdefer self.end_recorder();
         const is_on_disk = if (record) |r| r.recording.recorder.current != null else false;
-        const is_forced = std.mem.eql(u8, @tagName(s.o.recordSync), "commit") and is_on_disk;
+        const is_forced = s.o.recordSync == .commit and is_on_disk;
         const kept: state_file.StateFile = try .open(&self.folder, .{
             .is_recorded = is_on_disk,
             .is_forced = is_forced,
