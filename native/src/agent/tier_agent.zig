@@ -191,7 +191,7 @@ pub const TierAgent = struct {
         }
         errdefer self.end_recorder();
         const is_on_disk = if (record) |r| r.recording.recorder.current != null else false;
-        const is_forced = std.mem.eql(u8, @tagName(s.o.recordSync), "commit") and is_on_disk;
+        const is_forced = s.o.recordSync == .commit and is_on_disk;
         const kept: state_file.StateFile = try .open(&self.folder, .{
             .is_recorded = is_on_disk,
             .is_forced = is_forced,

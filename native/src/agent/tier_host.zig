@@ -104,6 +104,10 @@ pub const TierHost = struct {
     committed_sqn: u64 = 0,
     /// On the disk, as far as it was forced here.
     forced_sqn: u64 = 0,
+    /// `RecordSync: "commit"`: what the force that is under way covers.
+    asked_sqn: u64 = 0,
+    /// What `durable_next` said last.
+    durable_sqn: u64 = 0,
     now_ns: u64 = 0,
     /// A file of the log could not be read.
     read_failures: u64 = 0,
@@ -150,6 +154,8 @@ pub const TierHost = struct {
             .found = o.found,
             .from_sqn = o.from_sqn,
         });
+        // What was recovered was forced.
+        if (o.is_forced) self.forced_sqn = log.next();
         try self.tier_log.eras.ensureTotalCapacity(gpa, tier_limits.eras_max + 1);
         receiver.lanes[0].stage = &self.stage;
     }
@@ -168,21 +174,36 @@ pub const TierHost = struct {
     /// Each step of the agent. The work count.
     pub fn step(self: *TierHost, now_ns: u64) u32 {
         self.now_ns = now_ns;
-        self.look_at_disk();
+        _ = self.note_memory();
+        if (self.is_forced) self.look_at_force();
         self.tell_committed();
         return self.tier_log.feed();
     }
 
-    /// Recording stopped: what is acknowledged from now on is lost with the process.
-    fn look_at_disk(self: *TierHost) void {
-        if (self.tier_log.recorder.memory.items.len == 0) return;
-        _ = self.state.stop_recording();
+    /// Recording stopped: what is acknowledged from now on is lost with the process, so that the
+    /// next start is blank. False: even that can't be written.
+    fn note_memory(self: *TierHost) bool {
+        if (!self.is_in_memory()) return true;
+        return self.state.stop_recording();
+    }
+
+    fn is_in_memory(self: *const TierHost) bool {
+        return self.tier_log.recorder.memory.items.len > 0;
+    }
+
+    /// One force after the other, each for all that was appended before it.
+    fn look_at_force(self: *TierHost) void {
+        const r = self.tier_log.recorder;
+        if (self.is_in_memory() or r.broken_errno.load(.acquire) != 0 or !r.is_forced()) return;
+        self.forced_sqn = @max(self.forced_sqn, self.asked_sqn);
+        if (self.forced_sqn == self.next()) return;
+        self.asked_sqn = self.next();
+        r.ask_force();
     }
 
     /// A clean end: all is on the disk, and the file says so.
     pub fn close_clean(self: *TierHost) void {
-        if (self.tier_log.recorder.memory.items.len > 0) return;
-        if (!self.force()) return;
+        if (self.is_in_memory() or !self.force()) return;
         _ = self.state.close_clean(self.next());
     }
 
@@ -448,6 +469,8 @@ pub const TierHost = struct {
         if (result != .done) return result;
         self.filling = .{};
         self.forced_sqn = @min(self.forced_sqn, sqn);
+        self.asked_sqn = @min(self.asked_sqn, sqn);
+        self.durable_sqn = @min(self.durable_sqn, sqn);
         self.rewind_streams(&first_removed);
         return .done;
     }
@@ -630,6 +653,9 @@ pub const TierHost = struct {
 
     /// What may be acknowledged.
     pub fn durable_next(self: *TierHost) u64 {
-        return if (self.is_forced) self.forced_sqn else self.next();
+        if (!self.note_memory()) return self.durable_sqn;
+        const waits = self.is_forced and !self.is_in_memory();
+        self.durable_sqn = if (waits) self.forced_sqn else self.next();
+        return self.durable_sqn;
     }
 };

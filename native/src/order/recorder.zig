@@ -345,8 +345,11 @@ pub const Recorder = struct {
     /// there. Before anything is appended in a step.
     pub fn look_at_disk(self: *Recorder) void {
         const errno = self.broken_errno.load(.acquire);
-        if (errno == 0 or !self.is_recording) return;
-        self.stop(self.forced_sqn, errno);
+        if (errno == 0 or !self.is_recording or self.memory.items.len > 0) return;
+        if (!self.is_tier) return self.stop(self.forced_sqn, errno);
+        self.errno = errno;
+        // Without memory it is tried again with the next step.
+        self.leave_disk(1, self.forced_sqn) catch {};
     }
 
     /// Nobody waits for a force that was asked for. The appender's.

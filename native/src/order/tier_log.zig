@@ -6,9 +6,8 @@
 //! The log's segments lie in files (`recorder.zig`), and memory is only where the program reads
 //! them. As long as there is memory the log is *attached*: segments are appended where the program
 //! reads them, as on a single node. When the program is slow, and at a start on a long record, it
-//! is
-//! *detached*: what is appended goes through one spare chunk into the files, and segments are laid
-//! before the program as it takes them (`feed`), from their files.
+//! is *detached*: what is appended goes through one spare chunk into the files, and segments are
+//! laid before the program as it takes them (`feed`), from their files.
 //!
 //! `truncate` takes entries back that no program was given. The program's thread may be in `fill`
 //! at that moment: it says so (`busy`), and looks whether it may (`gate`).
