@@ -20,6 +20,7 @@ const layouts = {
   RxStats: zigStruct(source, "RxStats"),
   DeliverStats: zigStruct(source, "DeliverStats"),
   LatencyStats: zigStruct(source, "LatencyStats"),
+  TierSendStats: zigStruct(source, "TierSendStats"),
 };
 const abi = {
   ...layouts,
@@ -126,7 +127,7 @@ test("a sender's statistics have every field of guide 9.13.4", () => {
   const silent = { contextId: 3, isConfigured: 1, isMandatoryAcker: 1 };
   const stranger = { contextId: 9, state: 1, ip: IP, port: 1 };
   const bytes = snapshotBytes(
-    numbered(layouts.StatsHeader, 500, { txCount: 1, rxCount: 0 }),
+    numbered(layouts.StatsHeader, 500, { txCount: 1, rxCount: 0, hasTier: 0 }),
     ["TxStats", tx],
     ["LatencyStats", {}],
     ["AckStats", ack],
@@ -324,6 +325,7 @@ test("a context's counters are there, each from its field", () => {
   const header = numbered(layouts.StatsHeader, 500, {
     txCount: 0,
     rxCount: 0,
+    hasTier: 0,
     lastErrno: 1,
     lastErrorKey: 22004,
   });

@@ -175,6 +175,7 @@ function addUp(parts: readonly Snapshot[]): Snapshot {
     rx: parts.flatMap((part) => part.rx),
     deliver: order?.deliver ?? empty(abi.DeliverStats),
     latency: parts.find(({ latency }) => latency.capacity > 0)?.latency ?? empty(abi.LatencyStats),
+    tier: null,
   };
 }
 

@@ -13,6 +13,7 @@ import { readStruct, type StructLayout, type StructValues } from "./structs.ts";
 import { errorName } from "./system_error.ts";
 
 type HeaderField =
+  | "hasTier"
   | "totalBytes"
   | "contextId"
   | "txCount"
@@ -140,6 +141,16 @@ type DeliverField =
   | "waitContextId"
   | "waitTransportId";
 
+type TierSendField =
+  | "ackCount"
+  | "toSendFragNo"
+  | "waitAckFragNo"
+  | "need"
+  | "toSendMsgSqn"
+  | "flowControlCount"
+  | "waitAckMsgSqn"
+  | "lastSendMs";
+
 type LatencyField =
   | "capacity"
   | "kept"
@@ -159,6 +170,7 @@ export interface StatsAbi {
   readonly RxStats: StructLayout<RxField>;
   readonly DeliverStats: StructLayout<DeliverField>;
   readonly LatencyStats: StructLayout<LatencyField>;
+  readonly TierSendStats: StructLayout<TierSendField>;
   readonly TxPhase: Readonly<Record<string, number>>;
   readonly RxPhase: Readonly<Record<string, number>>;
   readonly AckState: Readonly<Record<string, number>>;
@@ -177,6 +189,12 @@ export interface Snapshot {
   readonly deliver: StructValues<DeliverField>;
   /** From a message's arrival to its handing over to the program. */
   readonly latency: StructValues<LatencyField>;
+  /** Of a member of a tier; null: a single node. */
+  readonly tier: {
+    readonly send: StructValues<TierSendField>;
+    /** One for each other member. */
+    readonly acks: readonly StructValues<AckField>[];
+  } | null;
 }
 
 /** A topic and partition, as configured. */
@@ -235,13 +253,21 @@ export function readSnapshot(bytes: Uint8Array, abi: StatsAbi): Snapshot {
   for (let i = 0; i < header.rxCount; i += 1) rx.push(next(abi.RxStats));
   const deliver = next(abi.DeliverStats);
   const latency = next(abi.LatencyStats);
+  const tier = header.hasTier === 0 ? null : tierPart();
   if (at !== header.totalBytes) {
     throw new RcmError(
       "NATIVE",
       `a statistics snapshot of ${header.totalBytes} bytes was read as ${at}`,
     );
   }
-  return { header, tx, rx, deliver, latency };
+  return { header, tx, rx, deliver, latency, tier };
+
+  function tierPart(): NonNullable<Snapshot["tier"]> {
+    const send = next(abi.TierSendStats);
+    const acks: StructValues<AckField>[] = [];
+    for (let i = 0; i < send.ackCount; i += 1) acks.push(next(abi.AckStats));
+    return { send, acks };
+  }
 }
 
 /** What a program asked for. */
@@ -312,7 +338,7 @@ export function contextJson(c: StatsContext, abi: StatsAbi): object {
     Context: c.context,
     txs: snapshot === null ? [] : transmittersJson(c, snapshot, abi),
     rx: { Rms: snapshot === null ? [] : snapshot.rx.map((r) => rxJson(c, r, abi)) },
-    Tier: { Deliver: deliverJson(c, snapshot) },
+    Tier: { Deliver: deliverJson(c, snapshot), ...tierSendJson(c, snapshot, abi) },
     RefusedCount: c.refusedCount,
     LastError: snapshot === null ? null : lastErrorJson(snapshot.header),
     ...(snapshot === null ? {} : contextCountersJson(snapshot.header)),
@@ -452,6 +478,25 @@ function deliverJson(c: StatsContext, snapshot: Snapshot | null): object {
     WaitTransportId: deliver?.waitTransportId ?? 0,
     CommittedSqn: deliver?.committedSqn ?? 0,
     ...(snapshot === null ? {} : latencyJson("DeliverLatency", snapshot.latency)),
+  };
+}
+
+/** Of a member of a tier: what it tells the others, and how far they are. */
+function tierSendJson(c: StatsContext, snapshot: Snapshot | null, abi: StatsAbi): object {
+  const tier = snapshot?.tier;
+  if (tier === undefined || tier === null) return {};
+  const { send, acks } = tier;
+  return {
+    Send: {
+      ToSendMsgSqn: send.toSendMsgSqn,
+      ToSendFragNo: send.toSendFragNo,
+      FlowControlCount: send.flowControlCount,
+      WaitAckMsgSqn: send.waitAckMsgSqn,
+      WaitAckFragNo: send.waitAckFragNo,
+      LastSendTickMilli: send.lastSendMs,
+      Need: send.need,
+      Ack: acks.map((ack) => ackJson(c, ack, abi)),
+    },
   };
 }
 

@@ -43,6 +43,7 @@ e2e("three members agree while the leader is killed twice and comes back", async
     })
   );
   await tier.delivered("s1", 5000);
+  await tellsOfItsTier(tier, await tier.settled());
   for (let round = 0; round < 2; round += 1) {
     const place = await tier.settled();
     const before = await sentOf(tier, place);
@@ -107,6 +108,22 @@ e2e("what a tier sends arrives once, whoever of it sends it", async (bed) => {
   assert.ok(!sink.events.some(({ type }) => type === "MESSAGE_LOSS"), "nothing was lost");
   checkTier(tier, { s1: count });
 });
+
+/** Guide 9.13.4: `Tier.Deliver`, `Send` and its `Ack`, at the leader. */
+async function tellsOfItsTier(tier: Tier, place: number): Promise<void> {
+  const { name, node } = tier.members[place]!;
+  const told = (await node!.statistics(name))["Tier"] as {
+    Deliver: Record<string, unknown>;
+    Send: { ToSendMsgSqn: number; Ack: { Context: string; MsgNo: number }[] };
+  };
+  assert.equal(told.Deliver["TierName"], "tier");
+  assert.equal(told.Deliver["Role"], "Active");
+  assert.ok(Number(told.Deliver["CommittedSqn"]) >= 5000);
+  assert.ok(told.Send.ToSendMsgSqn >= Number(told.Deliver["CommittedSqn"]));
+  const others = tier.members.map((member) => member.name).filter((other) => other !== name);
+  assert.deepEqual(told.Send.Ack.map(({ Context }) => Context).sort(), others);
+  assert.ok(told.Send.Ack.some(({ MsgNo }) => MsgNo >= 5000), "a commit waits for one of them");
+}
 
 async function sentOf(tier: Tier, place: number): Promise<number> {
   const member = tier.members[place]!;

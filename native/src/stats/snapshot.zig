@@ -405,6 +405,7 @@ comptime {
     assert(@sizeOf(RxStats) == 216);
     assert(@sizeOf(DeliverStats) == 64);
     assert(@sizeOf(LatencyStats) == 72);
+    assert(@sizeOf(TierSendStats) == 48);
 }
 
 test "a snapshot is written whole, or its size is told" {

@@ -360,6 +360,11 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
         if (m.phase == .following) follower.apply(m, now_ns);
         return;
     }
+    if (h.number > before and m.host.next() == before) {
+        // What lies between was lost, and what follows of this request is of no use.
+        pull.window_bytes = @max(pull.window_bytes / 2, m.o.datagram_bytes);
+        return pull.again(now_ns);
+    }
     // More is allowed in good time.
     pull.got_bytes += h.length;
     pull.moved_ns = now_ns;
