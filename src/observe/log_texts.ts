@@ -376,6 +376,14 @@ export const LOG_TEXTS = {
     zh: "{silentMs} 毫秒没有收到主节点 (上下文 {leader}) 的心跳",
     en: "the leader (context {leader}) was not heard for {silentMs} ms",
   },
+  22120: {
+    name: "tier_results_open",
+    level: "IMP",
+    args: ["epoch", "transNo", "sqn"],
+    zh: "纪元 {epoch}: 已应用全部已提交的事务, 从消息序号 {sqn}, 事务号 {transNo} 继续处理",
+    en:
+      "epoch {epoch}: all committed transactions are applied here, the program goes on with message {sqn} and transaction {transNo}",
+  },
 
   // The TypeScript side.
   23001: {
