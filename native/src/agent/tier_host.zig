@@ -226,8 +226,10 @@ pub const TierHost = struct {
         assert(is_begun); // Room for all eras was reserved.
     }
 
+    /// What its program was given, or made.
     pub fn handed(self: *const TierHost) u64 {
-        return self.tier_log.handed();
+        const given = self.tier_log.handed();
+        return if (self.results) |r| r.logic.known_end(given) else given;
     }
 
     pub fn show(self: *TierHost, limit: u64) void {
@@ -492,8 +494,7 @@ pub const TierHost = struct {
     pub fn truncate(self: *TierHost, sqn: u64) Truncated {
         const end = self.next();
         if (sqn >= end) return self.tier_log.truncate(sqn);
-        const known_end = if (self.results) |r| r.logic.known_end(self.handed()) else self.handed();
-        if (sqn < known_end) return .delivered;
+        if (sqn < self.handed()) return .delivered;
         if (!self.state.lower(sqn)) return .busy;
         var first_removed: [lanes_max]u64 = @splat(never);
         if (!self.note_removed(sqn, end, &first_removed)) return .busy;

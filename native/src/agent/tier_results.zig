@@ -199,6 +199,13 @@ pub const TierResults = struct {
         return false;
     }
 
+    /// The place of the program, if transactions cover all messages below.
+    pub fn covered(self: *const TierResults, carried: u64) ?u64 {
+        if (self.holder.load(.acquire) != .agent) return null;
+        const place = self.log.processed_next();
+        return if (place - self.passed > carried) null else place;
+    }
+
     // ---------------------------------------------------------------- the agent's: the log
 
     /// Leader: gives transactions their places. The count.

@@ -174,8 +174,10 @@ pub const Results = struct {
             return;
         }
         if (!self.is_open) {
-            // What transactions cover; the rest is handled once more by whoever leads.
-            self.told = @max(self.told, @min(host.processed(), committed));
+            // What transactions cover; the rest is handled once more by whoever leads. A program
+            // that led may have handled more than that.
+            const place = host.covered(self.carried) orelse return;
+            self.told = @max(self.told, @min(place, committed));
             return;
         }
         if (self.waiting == null) if (self.handled) |h| if (host.made_end() >= h.mark) {
