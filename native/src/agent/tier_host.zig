@@ -278,6 +278,20 @@ pub const TierHost = struct {
         return .ok;
     }
 
+    /// Its program makes transactions.
+    pub fn pushes(self: *const TierHost) bool {
+        return self.results != null;
+    }
+
+    /// Bytes of a transaction, in front of its entry. What is not staged is pulled.
+    pub fn stage_result(self: *TierHost, e: *const Entry, bytes: []const u8) void {
+        const r = self.results orelse return;
+        const lane = &self.stage.lanes[r.stream];
+        if (e.msg_no < lane.log_next or e.msg_no < r.staged_no) return;
+        self.stage.put(r.stream, e.msg_no, e.msg_arg, e.tx_arg, bytes) catch return;
+        r.staged_no = e.msg_no + 1;
+    }
+
     /// Leader: a transaction of its own program.
     pub fn append_made(
         self: *TierHost,
@@ -576,6 +590,11 @@ pub const TierHost = struct {
 
     /// After catching up, or another role: stages begin where the log ends.
     pub fn retire_stage(self: *TierHost) void {
+        if (self.results) |r| {
+            // Another leader may give their numbers to other ones.
+            self.stage.discard(r.stream);
+            r.staged_no = 0;
+        }
         for (self.receiver.active()) |*s| {
             const lane = &self.stage.lanes[s.id];
             if (!lane.has_log) continue;

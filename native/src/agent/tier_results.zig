@@ -60,6 +60,8 @@ pub const TierResults = struct {
     is_open: std.atomic.Value(bool) = .init(false),
     opening: std.atomic.Value(u32) = .init(0),
     first_no: u64 = 0,
+    /// One past the number of the last transaction that is staged.
+    staged_no: u64 = 0,
     /// Bytes of the queue of made ones that are in the log.
     made_done: u64 = 0,
 
