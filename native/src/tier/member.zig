@@ -195,6 +195,8 @@ pub fn Member(comptime Host: type) type {
         /// A view says that `running` is not ours; it may have been read before our win.
         wants_read: bool = false,
         stand_aside_until_ns: u64 = 0,
+        /// Since when the tree names the one whom the operator lets lead.
+        forced_since_ns: u64 = 0,
 
         // ---- role
         phase: Phase = .idle,
@@ -485,6 +487,7 @@ pub fn Member(comptime Host: type) type {
             if (self.view) |old| if (v.serial -% old.serial > std.math.maxInt(u32) / 2) return;
             const is_first = self.view == null;
             if (is_first and v.session != .connected) return;
+            if (is_first or self.view.?.forced != v.forced) self.on_forced(now_ns, v);
             self.view = v.*;
             if (!mutant.on(.tier_master_unread)) self.floor = epochs.max(self.floor, v.epoch);
             switch (self.phase) {
@@ -496,6 +499,12 @@ pub fn Member(comptime Host: type) type {
                 else => {},
             }
             self.tell_role();
+        }
+
+        /// The operator has chosen, or what was chosen has led: nobody waits for what came before.
+        fn on_forced(self: *Self, now_ns: u64, v: *const tree.View) void {
+            self.forced_since_ns = now_ns;
+            if (self.o.self != null and v.forced == self.o.self.?) self.stand_aside_until_ns = 0;
         }
 
         /// Somebody else wrote `master`: this member's win is over.
