@@ -26,14 +26,14 @@ function headline({ leader, running, established, epoch }: TierLook): string {
   }
   const stands = running === null ? "" : `, ${running} stands for epoch ${epoch}`;
   if (established === null) return `nobody leads, and nobody did before${stands}`;
-  return `NOBODY LEADS${stands}; ${established.leader} did in epoch ${established.epoch}: ` +
-    needText(established);
+  return `NOBODY LEADS${stands}; ${established.leader} did in epoch ${established.epoch}, when ` +
+    needText(established, "needed");
 }
 
-function needText({ S, need }: NonNullable<TierLook["established"]>): string {
+function needText({ S, need }: NonNullable<TierLook["established"]>, needs = "needs"): string {
   return need === 0
-    ? `a commit needs nobody else (one copy of the data)`
-    : `a commit needs ${need} more of ${S.join(", ")}`;
+    ? `a commit ${needs} nobody else (SINGLE: one copy of the data)`
+    : `a commit ${needs} ${need} other${need === 1 ? "" : "s"} of ${S.join(", ")}`;
 }
 
 function rowOf(member: MemberLook, hasHere: boolean): (string | number)[] {

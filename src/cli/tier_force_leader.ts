@@ -142,10 +142,10 @@ function planLines(name: string, plan: ForcePlan, { yes }: Options): string[] {
   ]);
   const { S, need, leader, epoch } = established;
   return [
-    `tier ${name}: nobody leads. ${leader} was the last leader, in epoch ${epoch.number}; a commit`,
+    `tier ${name}: nobody leads; ${leader} did last, in epoch ${epoch.number}, when a commit needed`,
     need === 0
-      ? "needed nobody else: only its log is sure to hold everything that was committed."
-      : `needed ${need} more of ${S.join(", ")}.`,
+      ? "nobody else: only its log is sure to hold everything that was committed."
+      : `${need} other${need === 1 ? "" : "s"} of ${S.join(", ")}.`,
     "",
     ...(members.length === 0
       ? ["No member runs."]
@@ -156,8 +156,8 @@ function planLines(name: string, plan: ForcePlan, { yes }: Options): string[] {
     "over the freshest log",
     "that it reaches when it does, blank or not, and the tier goes on from there.",
     "What may be lost: whatever was committed and is in none of the logs that it reaches" +
-    (missing.length === 0 ? "." : ` (${missing.join(", ")}`) +
-    (missing.length === 0 ? "" : " not among them)."),
+    (missing.length === 0 ? "." : ";"),
+    ...(missing.length === 0 ? [] : [`not there, or blank: ${missing.join(", ")}.`]),
     "Senders were told that it is committed, and do not send it again; programs may have acted",
     "on it. A member that comes back with it later goes to SEPARATE: its record has to be removed.",
   ];

@@ -38,6 +38,8 @@ pub const Client = struct {
     command: ?tree.Command = null,
     command_session: u64 = 0,
     tick_due_ns: u64 = 0,
+    /// The epoch whose `running` it gave up last.
+    resigned: epochs.Epoch = .{},
 };
 
 /// What the service knows of a session.
@@ -396,6 +398,10 @@ pub const Arbiter = struct {
                 self.version += 1;
                 const is_new = !epochs.eql(self.established_epoch, x.epoch);
                 if (is_new) self.check_pair(c, node, &x);
+                if (is_new and epochs.eql(self.clients[node.index].resigned, x.epoch)) {
+                    c.model.fail(.one_leader, "node {d} establishes epoch {d}, which it has " ++
+                        "given up", .{ node.index, x.epoch.number });
+                }
                 self.established_epoch = x.epoch;
                 self.established_leader = x.leader;
                 self.quorum = x.quorum;
@@ -411,6 +417,7 @@ pub const Arbiter = struct {
             },
             .resign => {
                 if (self.running_session != session) return .refused;
+                self.clients[node.index].resigned = self.epoch;
                 self.running = tree.nobody;
                 self.running_session = 0;
             },
@@ -432,7 +439,12 @@ pub const Arbiter = struct {
 
     /// A new leader goes on with the pair that it found. Only the operator's word lets one begin
     /// anew, alone, and only once.
-    fn check_pair(self: *const Arbiter, c: *Cluster, node: *const Node, x: *const tree.Command) void {
+    fn check_pair(
+        self: *const Arbiter,
+        c: *Cluster,
+        node: *const Node,
+        x: *const tree.Command,
+    ) void {
         const is_new_tier = epochs.is_none(self.established_epoch) or c.scenario.members == 1;
         if (is_new_tier or c.scenario.policy != .safe or self.forced == x.leader) return;
         var q = self.quorum;

@@ -70,7 +70,8 @@ fn claim_own(m: anytype, now_ns: u64) void {
     if (m.pending != null or m.wants_resign) return;
     const v = &m.view.?;
     const is_ours = v.candidate == m.o.self.? and epochs.eql(v.epoch, m.epoch) and
-        !epochs.is_none(m.epoch) and !epochs.less(m.epoch, m.durable.promised);
+        !epochs.is_none(m.epoch) and !epochs.less(m.epoch, m.durable.promised) and
+        !epochs.eql(m.epoch, m.resigned);
     if (!is_ours or now_ns < m.stand_aside_until_ns) {
         m.wants_resign = true;
         return;
