@@ -242,7 +242,7 @@ pub const TierState = extern struct {
 };
 
 pub const constants = struct {
-    pub const abi_version: u32 = 4;
+    pub const abi_version: u32 = 5;
     pub const descriptor_batch: u32 = 1024;
     pub const record_header_bytes: u32 = @sizeOf(record.RecordHeader);
     pub const message_bytes_max: u32 = 1 << 30;

@@ -8,11 +8,11 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xcf125832;
+export const ABI_HASH = 0x956c3e7b;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 4,
+  abiVersion: 5,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,

@@ -139,7 +139,9 @@ pub const Counts = struct {
     late_watches: u64 = 0,
     answers_lost: u64 = 0,
     stuck: u64 = 0,
+    /// Led by the operator's word, and killed as a leader then.
     forced: u64 = 0,
+    forced_killed: u64 = 0,
     resets: u64 = 0,
     naks: u64 = 0,
     fills: u64 = 0,
