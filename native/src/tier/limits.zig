@@ -40,6 +40,8 @@ pub const fills_per_turn = 8;
 pub const heartbeat_first_ns = 1 * ms;
 /// With `AsynchronousSqn: 1` entries wait so long for others, unless a datagram is full.
 pub const batch_ns = 200 * us;
+/// That somebody's `GroupKey` is another one is said this often at most.
+pub const seal_told_every_ns = 10_000 * ms;
 /// A winner that is blank lets others try first.
 pub const blank_delay_ns = 100 * ms;
 

@@ -9,6 +9,8 @@ const member = @import("member.zig");
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("../session/notices.zig").Notices;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
+const seal = @import("../wire/seal.zig");
+const abi = @import("../abi.zig");
 const Entry = @import("entry.zig").Entry;
 
 const expect = std.testing.expect;
@@ -164,6 +166,12 @@ const Tier = struct {
     };
 
     fn make(gpa: std.mem.Allocator, ack_count: i32) !*Tier {
+        return make_keyed(gpa, ack_count, @splat(null));
+    }
+
+    const Keys = [member_count]?seal.GroupKey;
+
+    fn make_keyed(gpa: std.mem.Allocator, ack_count: i32, keys: Keys) !*Tier {
         const t = try gpa.create(Tier);
         t.* = .{ .hosts = @splat(.{ .gpa = gpa }), .members = undefined };
         for (0..member_count) |i| t.members[i] = try .init(gpa, .{
@@ -184,6 +192,7 @@ const Tier = struct {
             .policy = .safe,
             .config_hash = 77,
             .datagram_bytes = 1472,
+            .group_key = keys[i],
             .seed = i + 1,
         }, &t.hosts[i], &t.notices[i]);
         return t;
@@ -259,11 +268,14 @@ const Tier = struct {
             const m = &t.members[i];
             m.tick(t.now_ns, t.now_ns / ms, t.now_ns + 1000 * ms);
             if (m.command()) |c| t.carry_out(i, c);
-            while (m.poll_send(t.now_ns, &t.image)) |send| {
+            while (m.poll_send(t.now_ns, t.image[0..1472])) |send| {
+                const bytes = t.image[0..m.finish(t.image[0..1472], send.bytes)];
                 for (0..member_count) |j| {
                     if (!t.alive[j] or j == i) continue;
                     if (send.to) |to| if (!to.eql(address(j))) continue;
-                    t.members[j].on_datagram(t.now_ns, address(i), t.image[0..send.bytes]);
+                    var copy: [2048]u8 align(8) = undefined;
+                    @memcpy(copy[0..bytes.len], bytes);
+                    t.members[j].on_datagram(t.now_ns, address(i), copy[0..bytes.len]);
                 }
             }
         }
@@ -370,4 +382,53 @@ test "alone a member is SINGLE, and its successor needs its log" {
     for (0..100_000) |_| t.step();
     try expect(t.members[1].phase != .leading);
     try expectEqual(member.Failure.no_quorum, t.members[1].failed);
+}
+
+test "members with one GroupKey agree; one that has another is refused, and both sides say so" {
+    const gpa = std.testing.allocator;
+    const key: seal.GroupKey = @splat(1);
+    const t = try Tier.make_keyed(gpa, 1, .{ key, key, @splat(2) });
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    t.stage_everywhere(0, 600, null);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return @min(x.hosts[0].committed_sqn, x.hosts[1].committed_sqn) == 600;
+        }
+    }.holds);
+    for (0..60_000) |_| t.step();
+    try expectEqual(0, t.hosts[2].next());
+    try expect(!t.members[2].started);
+    for (&t.members, &t.notices) |*m, *notices| {
+        try expect(m.counters.unauthenticated > 0);
+        try expectEqual(0, m.counters.replayed);
+        // Six seconds, and a line every ten.
+        try expectEqual(1, lines_of(notices, .tier_unauthenticated));
+    }
+}
+
+test "a member without a GroupKey and those with one do not hear each other" {
+    const gpa = std.testing.allocator;
+    const key: seal.GroupKey = @splat(1);
+    const t = try Tier.make_keyed(gpa, 1, .{ key, key, null });
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    t.stage_everywhere(0, 10, null);
+    for (0..60_000) |_| t.step();
+    try expectEqual(10, @min(t.hosts[0].committed_sqn, t.hosts[1].committed_sqn));
+    try expectEqual(0, t.hosts[2].next());
+    for (&t.notices) |*n| try expectEqual(1, lines_of(n, .tier_unauthenticated));
+}
+
+fn lines_of(notices: *Notices, key: abi.LogKey) u32 {
+    var count: u32 = 0;
+    var out: [16]abi.Notice = undefined;
+    while (true) {
+        const n = notices.pop(&out);
+        if (n == 0) return count;
+        for (out[0..n]) |*notice| {
+            if (notice.kind != @backingInt(abi.NoticeKind.log)) continue;
+            count += @intFromBool(notice.code == @backingInt(key));
+        }
+    }
 }

@@ -224,20 +224,43 @@ pub fn type_of(h: *const Header) ?Type {
 pub const Decoded = union(enum) { ok: *const Header, refused: frame.Refusal };
 
 /// Checks everything that does not depend on the state of the member: lengths, check, numbers, and
-/// what follows the body. `tier`: the tier's id.
+/// what follows the body. `tier`: the tier's id. A datagram that is sealed is refused: who has the
+/// key opens it between `decode_header` and `decode_body` (`tier/sealing.zig`).
 pub fn decode(bytes: []align(8) const u8, cluster: u16, tier: u16) Decoded {
+    const h = switch (decode_header(bytes, cluster, tier)) {
+        .ok => |h| h,
+        .refused => |why| return .{ .refused = why },
+    };
+    if (h.flags().sealed) return .{ .refused = .bad_check };
+    if (!decode_body(h)) return .{ .refused = .out_of_range };
+    return .{ .ok = h };
+}
+
+/// What a header says; the body may be sealed.
+pub fn decode_header(bytes: []align(8) const u8, cluster: u16, tier: u16) Decoded {
     if (bytes.len < frame.header_bytes) return .{ .refused = .bad_length };
     const h: *const Header = @ptrCast(bytes.ptr);
     if (h.magic != frame.magic or h.version != frame.version) return .{ .refused = .bad_magic };
     if (h.length != bytes.len or h.length % 8 != 0) return .{ .refused = .bad_length };
     if (h.cluster != cluster or h.transport != tier) return .{ .refused = .other_cluster };
     const kind = type_of(h) orelse return .{ .refused = .unknown_type };
-    if (h.length < frame.header_bytes + body_bytes_min(kind)) return .{ .refused = .bad_length };
-    if (h.check != frame.check_of(bytes)) return .{ .refused = .bad_check };
-    if (h.source == 0 or h.number > frame.number_max) return .{ .refused = .out_of_range };
-    if (said_of(h).epoch.number > frame.number_max) return .{ .refused = .out_of_range };
-    if (!is_body_whole(h, kind)) return .{ .refused = .out_of_range };
+    const trailer: u32 = if (h.flags().sealed) @sizeOf(frame.SealTrailer) else 0;
+    const least = frame.header_bytes + body_bytes_min(kind) + trailer;
+    if (h.length < least) return .{ .refused = .bad_length };
+    const check = if (h.flags().sealed) 0 else frame.check_of(bytes);
+    if (h.check != check) return .{ .refused = .bad_check };
+    if (h.source == 0 or h.flags().reserved != 0) return .{ .refused = .out_of_range };
+    if (h.number > frame.number_max or h.connection() > frame.number_max) {
+        return .{ .refused = .out_of_range };
+    }
     return .{ .ok = h };
+}
+
+/// What lies behind the header, opened. `decode_header` was satisfied.
+pub fn decode_body(h: *const Header) bool {
+    assert(!h.flags().sealed);
+    if (said_of(h).epoch.number > frame.number_max) return false;
+    return is_body_whole(h, type_of(h).?);
 }
 
 fn is_body_whole(h: *const Header, kind: Type) bool {
