@@ -15,6 +15,9 @@ pub const observers_max = 32;
 pub const peers_max = tree.members_max + observers_max;
 /// Eras of a log: one an election that led to a leader.
 pub const eras_max = 4096;
+/// An epoch further ahead than this of any that was heard of is nobody's: numbers grow by one with
+/// each election, and one forged word must not use them up.
+pub const epochs_ahead_max = 1 << 32;
 /// Entries that a follower keeps ahead of its log, and a leader orders ahead of its commits.
 pub const ring_entries = if (is_simulated) 1 << 9 else 1 << 17;
 /// Staged messages that are ordered, entries that are completed, in one step.

@@ -712,6 +712,10 @@ pub fn Member(comptime Host: type) type {
         fn is_agreed(self: *Self, p: *Peer, h: *const frame.Header) bool {
             const kind = wire.type_of(h).?;
             const e = wire.said_of(h).epoch;
+            if (e.number > self.floor.number +| limits.epochs_ahead_max) {
+                self.counters.out_of_range += 1;
+                return false;
+            }
             switch (kind) {
                 // Questions, and a word about an epoch that was refused.
                 .join, .refuse, .stream_ask, .stream => return true,

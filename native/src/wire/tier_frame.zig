@@ -17,6 +17,7 @@ const assert = @import("../assert.zig").assert;
 const epoch_file = @import("../tier/epoch.zig");
 const Entry = @import("../tier/entry.zig").Entry;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
+const message_bytes_max = @import("../limits.zig").message_bytes_max;
 const Header = frame.Header;
 const Epoch = epoch_file.Epoch;
 const Era = epoch_file.Era;
@@ -271,7 +272,9 @@ fn is_body_whole(h: *const Header, kind: Type) bool {
             const most = rest / @sizeOf(Entry);
             if (b.count > most or rest != b.count * @sizeOf(Entry)) return false;
             if (b.next > frame.number_max or b.committed > b.next or b.first > b.next) return false;
-            return h.number + b.count <= b.next;
+            if (h.number + b.count > b.next) return false;
+            for (entries_of(h)) |*e| if (!is_entry_whole(e)) return false;
+            return true;
         },
         .commit => {
             const b = body(Commit, h);
@@ -293,9 +296,21 @@ fn is_body_whole(h: *const Header, kind: Type) bool {
             const b = body(TxAcked, h);
             return b.count <= rest / @sizeOf(TxPosition) and rest == b.count * @sizeOf(TxPosition);
         },
-        .stream => return body(StreamTold, h).entry.is_true(),
+        .stream => return is_stream_whole(&body(StreamTold, h).entry),
         else => return true,
     }
+}
+
+/// What a log has room for. Whether its stream is known is the member's to see.
+fn is_entry_whole(e: *const Entry) bool {
+    return e.connection <= frame.number_max and e.msg_no <= frame.number_max and
+        e.time_ms <= frame.number_max and e.length <= message_bytes_max and e.is_tier <= 1;
+}
+
+fn is_stream_whole(e: *const StreamEntry) bool {
+    if (!e.is_true() or e.source == 0 or e.transport == 0 or e.is_tier > 1) return false;
+    if (e.connection > frame.number_max) return false;
+    return frame.name_ok(e.name_bytes, &e.name);
 }
 
 fn are_eras_ordered(eras: []align(8) const Era, next: u64) bool {
@@ -370,7 +385,7 @@ pub const PieceIterator = struct {
         const padded = frame.align8(@as(u64, piece.bytes));
         if (padded > rest.len) return self.stop();
         const end = @as(u64, piece.offset) + piece.bytes;
-        if (end > piece.entry.length) return self.stop();
+        if (end > piece.entry.length or !is_entry_whole(&piece.entry)) return self.stop();
         if (piece.bytes == 0 and piece.entry.length != 0) return self.stop();
         self.left = @alignCast(rest[@intCast(padded)..]);
         return .{ .piece = piece, .bytes = rest[0..piece.bytes] };
