@@ -94,6 +94,7 @@ pub const LogKey = enum(u32) {
     tier_unheard = 22111,
     tier_leader_silent = 22112,
     tier_unauthenticated = 22113,
+    tier_results_open = 22120,
     gso_unavailable = 22001,
     gro_unavailable = 22002,
     receive_buffer_small = 22003,

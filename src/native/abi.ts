@@ -8,7 +8,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x956c3e7b;
+export const ABI_HASH = 0x5ca0d83e;
 
 /** Bounds and versions. */
 export const constants = {
@@ -113,6 +113,8 @@ export const LogKey = {
   TIER_UNSAFE_POLICY: 22110,
   TIER_UNHEARD: 22111,
   TIER_LEADER_SILENT: 22112,
+  TIER_UNAUTHENTICATED: 22113,
+  TIER_RESULTS_OPEN: 22120,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,

@@ -186,6 +186,14 @@ pub const Mutant = enum {
     tier_longest_log,
     /// Followers acknowledge what is not forced yet.
     tier_ack_unforced,
+    /// A new leader goes on behind transactions that are not committed.
+    result_uncommitted,
+    /// What a program made in an earlier reign becomes a transaction of the next one.
+    result_of_old_reign,
+    /// A program is given what it made itself.
+    result_own_again,
+    /// With `SyncMode` 1 senders are told before what was made of their messages is committed.
+    result_told_early,
     /// What is about to be forced is acknowledged.
     forced_at_once,
     /// The file that was left is not forced.

@@ -5,6 +5,7 @@ const std = @import("std");
 const cluster_file = @import("tier_cluster.zig");
 const mishaps = @import("tier_mishaps.zig");
 const tree = @import("../tier/tree.zig");
+const results = @import("tier_results.zig");
 const Cluster = cluster_file.Cluster;
 const Node = cluster_file.Node;
 
@@ -54,6 +55,7 @@ pub fn look_at_progress(c: *Cluster) void {
     for (c.senders[0..c.scenario.senders]) |*x| sum +%= x.acked + x.written;
     for (c.nodes[0..c.node_count]) |*node| if (node.alive) {
         sum +%= node.host.handed_count;
+        if (node.host.results) |*r| sum +%= r.next_no + r.logic.scanned;
     };
     if (sum != c.progress) {
         c.progress = sum;
@@ -111,7 +113,11 @@ fn is_finished(c: *Cluster) bool {
         if (!in_core(c, node)) continue;
         if (!node.alive) return false;
         const h = &node.host;
-        if (h.handed_count != next or h.next() != next or h.diverged_at != null) return false;
+        const is_given = if (h.results) |*r|
+            results.is_finished(r, node.core.?.phase == .leading)
+        else
+            h.handed_count == next;
+        if (!is_given or h.next() != next or h.diverged_at != null) return false;
         if (node.core.?.role() == .sync or node.core.?.role() == .init) return false;
     }
     check_end(c);

@@ -35,6 +35,8 @@ pub fn totals(
     try out.print("  messages: {d} published, {d} committed, {d} delivered and checked\n", .{
         n.published, n.committed, n.delivered,
     });
+    if (n.openings > 0) try out.print("  transactions: {d} made, {d} applied and checked, " ++
+        "{d} openings\n", .{ n.results, n.applied, n.openings });
     const w = &n.network;
     try out.print("  datagrams: {d} sent, {d} arrived, lost {d}, in bursts {d}, cut off {d}, " ++
         "doubled {d}, corrupted {d}, delayed {d}; {d} NAKs, {d} FILLs\n", .{
