@@ -231,7 +231,7 @@ test("a new life handles messages that no transaction covers, under their sqns",
     ]);
   }));
 
-test("a follower is given transactions alone, may make none, and goes on when the leader ends", () =>
+test("a follower is given transactions, may make none, and goes on when the leader ends", () =>
   withBus(tierOf(["rx1", "rx2"]), async (bus, factory) => {
     const lives = [begin(bus, factory, "rx1"), begin(bus, factory, "rx2", 0, "manual")];
     for (const life of lives) life.onMessage = (text, sync) => sync.sync(bytes(text));

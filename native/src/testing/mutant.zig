@@ -180,6 +180,8 @@ pub const Mutant = enum {
     tier_blank_winner_counts,
     /// When the freshest log can't be had the next best one is taken, enough or not.
     tier_next_best,
+    /// Whoever wins takes what the operator allowed another member.
+    tier_forced_by_anybody,
     /// Where a log is on an older epoch's branch, the longer one is the fresher.
     tier_longest_log,
     /// Followers acknowledge what is not forced yet.

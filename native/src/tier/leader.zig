@@ -160,7 +160,8 @@ pub fn on_nak(m: anytype, p: *Peer, h: *const frame.Header) void {
     if (!epochs.eql(b.said.epoch, m.epoch)) return;
     p.nak_count += 1;
     p.nak_from = h.number;
-    p.nak_end = @min(b.end, m.sent);
+    // Whoever lacks more pulls it.
+    p.nak_end = @min(@min(b.end, h.number + limits.order_step), m.sent);
     p.due.entries = p.nak_from < p.nak_end;
     m.has_dues = true;
 }
@@ -321,8 +322,8 @@ fn send_limit(m: anytype) u64 {
     return @max(base, m.first) + m.o.send_window;
 }
 
-/// Nobody else sends transactions: their bytes go to all, in front of their entries. Those that fill
-/// more than a datagram, and what is lost, others pull.
+/// Nobody else sends transactions: their bytes go to all, in front of their entries. What is longer
+/// than a datagram, or lost, others pull.
 fn push_results(m: anytype, image: []align(8) u8) ?Send {
     m.pushed = @max(m.pushed, m.sent);
     const target = @min(m.host.next(), send_limit(m), m.sent + limits.order_step);
