@@ -479,6 +479,8 @@ pub const SimHost = struct {
         out.* = std.mem.zeroes(record_file.StreamEntry);
         out.source = entry.source;
         out.transport = entry.transport;
+        out.name[0] = 's';
+        out.name_bytes = 1;
         out.check = out.check_now();
     }
 
