@@ -201,11 +201,11 @@ pub const TierResults = struct {
         return false;
     }
 
-    /// The place of the program, if transactions cover all messages below.
+    /// The place of the program, if transactions cover all messages below and one more.
     pub fn covered(self: *const TierResults, carried: u64) ?u64 {
         if (self.holder.load(.acquire) != .agent) return null;
         const place = self.log.processed_next();
-        return if (place - self.passed > carried) null else place;
+        return if (place - self.passed >= carried) null else place;
     }
 
     // ---------------------------------------------------------------- the agent's: the log

@@ -120,7 +120,7 @@ pub const SimResults = struct {
     }
 
     pub fn covered(self: *const SimResults, carried: u64) ?u64 {
-        if (self.is_held or self.host.handed_count - self.passed > carried) return null;
+        if (self.is_held or self.host.handed_count - self.passed >= carried) return null;
         return self.host.handed_count;
     }
 
