@@ -13,6 +13,8 @@ import type {
   RcmLaneToken,
   RcmReceiver,
   RcmReceiverCallback,
+  RcmTierSync,
+  RcmTierSyncCallback,
   RcmTransmitter,
   ReceiverOptions,
   WaitOptions,
@@ -20,6 +22,8 @@ import type {
 import {
   checkInitParam,
   checkReceiver,
+  checkResults,
+  checkTierSync,
   checkTransmitter,
   readInjection,
   type WantedTx,
@@ -45,8 +49,8 @@ import { errorText, type LogSink } from "./observe/logger.ts";
 import { type CountersPlace, countersText } from "./observe/counters_text.ts";
 import { createNoticeReader, type NoticeTarget } from "./observe/notices.ts";
 import { type ContextTransmitter, createTransmitter } from "./transmitter.ts";
+import { type ContextTierSync, createTierSync } from "./tier/sync.ts";
 import { joinTier, type Membership } from "./tier/tier.ts";
-import { unsupported } from "./unsupported.ts";
 import { createWaitList } from "./wait.ts";
 
 /** Messages that `poll()` hands over unless told otherwise. */
@@ -121,6 +125,9 @@ export function createContext(options: ContextOptions): FactoryContext {
   let pump: Pump | null = null;
   let opened: Opened | null = null;
   let membership: Membership | null = null;
+  let tierSync: ContextTierSync | null = null;
+  let heldRole: RcmRole | null = null; // told once all that was committed is applied
+  let givesBack = false; // messages in hand are another leader's
   let starting: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   let lastSnapshot: Uint8Array<ArrayBuffer> | null = null;
@@ -139,7 +146,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     stream: (transportId) => transports.get(transportId),
     log,
     events: options.events,
-    onRole: changeRole,
+    onRole,
   };
   /** Topic and partition by transport, for notices and statistics. */
   const transports = new Map<number, { topic: string; partitionNo: number }>();
@@ -233,6 +240,33 @@ export function createContext(options: ContextOptions): FactoryContext {
     return receiver;
   }
 
+  function newTierSync(
+    startTransNo: number,
+    cb: RcmTierSyncCallback,
+    user: unknown,
+  ): RcmTierSync {
+    requireCreated("createTierSync");
+    checkTierSync(plan, startTransNo, cb);
+    if (tierSync !== null) {
+      throw new RcmError("STATE", `createTierSync of context ${name}: it has its object already`);
+    }
+    tierSync = createTierSync({
+      calls,
+      gate,
+      startTransNo,
+      callback: cb,
+      user,
+      isManual: () => isManual,
+      leads,
+      carried: () => delivery?.carried() ?? 0,
+      onRefused: (outcome, thrown) =>
+        tell(LogKey.HANDLER_REFUSED, { outcome: describeOutcome(outcome, thrown) }),
+      onStillRefusing: (count) => tell(LogKey.HANDLER_STILL_REFUSING, { count }),
+      onResume: () => pump?.resume(),
+    });
+    return tierSync;
+  }
+
   // Life cycle
 
   async function start(wait: WaitOptions): Promise<void> {
@@ -250,6 +284,7 @@ export function createContext(options: ContextOptions): FactoryContext {
   async function open(wait: WaitOptions): Promise<void> {
     const { signal } = wait;
     signal?.throwIfAborted();
+    checkResults(plan, { hasReceiver: receiver !== null, hasTierSync: tierSync !== null });
     const injection = readInjection();
     const lease = await acquireWaker(library, () => pump?.wake());
     try {
@@ -266,6 +301,7 @@ export function createContext(options: ContextOptions): FactoryContext {
           isManual,
           countersText: countersText(plan, options),
           stateDirectory: stateDirectory(),
+          startTransNo: tierSync?.startTransNo ?? 0,
         }),
       );
       const handle = calls.rcm_context_start(text, text.byteLength, lease.id);
@@ -375,6 +411,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       const { handle, lease } = opened;
       delivery?.settle();
       delivery?.end();
+      tierSync?.end();
       pump?.end();
       // Others can take over at once; what this member still sends is acknowledged meanwhile.
       const left = membership?.leave();
@@ -441,13 +478,55 @@ export function createContext(options: ContextOptions): FactoryContext {
       check: () => waits.check(),
       delivers() {
         if (delivery === null) return false;
+        if (tierSync !== null && mode !== "poll" && !tierSync.held()) return true;
         return mode === "callback" ? !delivery.held() : receiver?.hungry() ?? false;
       },
       deliver(limit, deadlineMs) {
-        if (mode === "callback") return delivery?.run(limit, deadlineMs) ?? 0;
-        return receiver?.feed() ?? 0;
+        const given = mode === "poll" ? 0 : deliverResults(limit, deadlineMs);
+        if (!leads() || given >= limit) return given;
+        if (mode === "callback") return given + (delivery?.run(limit - given, deadlineMs) ?? 0);
+        return given + (receiver?.feed() ?? 0);
       },
     });
+  }
+
+  /** Messages are this program's: always, but for tiers whose leader replicates its results. */
+  function leads(): boolean {
+    return tierSync === null || isLeading(role);
+  }
+
+  /** What others made, then what follows from it. @returns transactions that were accepted */
+  function deliverResults(limit: number, deadlineMs: number): number {
+    if (tierSync === null || delivery === null) return 0;
+    if (givesBack && !delivery.working() && !delivery.entered()) {
+      givesBack = false;
+      delivery.giveBack();
+    }
+    let given = 0;
+    callingBack(() => given = tierSync?.run(limit, deadlineMs) ?? 0);
+    tellHeldRole();
+    return given;
+  }
+
+  function tellHeldRole(): void {
+    if (heldRole === null || opened === null || givesBack) return;
+    if (calls.rcm_tier_open(opened.handle) !== 1) return;
+    changeRole(heldRole);
+    pump?.resume();
+  }
+
+  /** A leader's role is told when it has everything that was committed before. */
+  function onRole(next: RcmRole): void {
+    heldRole = null;
+    if (tierSync === null || !isLeading(next) || isLeading(role)) changeRole(next);
+    else {
+      heldRole = next;
+      tellHeldRole();
+    }
+    if (!isLeading(next) && tierSync !== null && delivery !== null) {
+      givesBack = true;
+      pump?.resume();
+    }
   }
 
   function newDelivery(handle: number): Delivery {
@@ -478,7 +557,8 @@ export function createContext(options: ContextOptions): FactoryContext {
       user: receiverUser,
       copy: process.env["RCM_COPY"] === "1",
       tellsAtOnce: !inline || !plan.context.isTotalOrder,
-      isManual,
+      // A tier acknowledges what is committed, whatever its programs do.
+      isManual: isManual && plan.tier === null,
       streamNames: createStreamNames(calls, opened?.handle ?? -1, plan),
       onRefused: (outcome, thrown) =>
         tell(LogKey.HANDLER_REFUSED, { outcome: describeOutcome(outcome, thrown) }),
@@ -489,13 +569,17 @@ export function createContext(options: ContextOptions): FactoryContext {
 
   function changeRole(next: RcmRole): void {
     role = next;
-    callingBack(() => {
-      try {
-        callback?.onRoleChanged?.(next);
-      } catch (error) {
-        log.log(LogKey.ROLE_CALLBACK_THREW, { error: errorText(error) }, name);
-      }
-    });
+    heldRole = null;
+    const told = tierSync === null ? [callback] : [tierSync.callback, callback];
+    for (const each of told) {
+      callingBack(() => {
+        try {
+          each?.onRoleChanged?.(next);
+        } catch (error) {
+          log.log(LogKey.ROLE_CALLBACK_THREW, { error: errorText(error) }, name);
+        }
+      });
+    }
   }
 
   /** A line about this context; the logger may be the program's. */
@@ -531,6 +615,7 @@ export function createContext(options: ContextOptions): FactoryContext {
       if (opened === null) return;
       if (count < notices.max) break;
     }
+    tellHeldRole();
     membership?.pump();
   }
 
@@ -561,10 +646,15 @@ export function createContext(options: ContextOptions): FactoryContext {
       pollNotices(0);
       return 0;
     }
-    if (delivery.entered()) return 0;
-    const held = inline && delivery.held();
+    if (delivery.entered() || tierSync?.entered()) return 0;
+    const most = limit >= 1 ? Math.floor(limit) : POLL_LIMIT;
+    const results = deliverResults(most, Infinity);
+    const held = inline && (delivery.held() || !leads());
     if (held) calls.rcm_work(opened.handle);
-    const given = held ? 0 : delivery.run(limit >= 1 ? Math.floor(limit) : POLL_LIMIT, Infinity);
+    const messages = held || !leads() || results >= most
+      ? 0
+      : delivery.run(most - results, Infinity);
+    const given = results + messages;
     pollNotices(given);
     return given;
   }
@@ -616,10 +706,7 @@ export function createContext(options: ContextOptions): FactoryContext {
     createTransmitter: (topic, partitionNos, txArg = 0) =>
       newTransmitter(topic, partitionNos, txArg),
     createReceiver: (cb, user, wanted = {}) => newReceiver(cb, user, wanted),
-    createTierSync() {
-      requireCreated("createTierSync");
-      return unsupported(`createTierSync of context ${name} (SyncMode 1 and 2)`);
-    },
+    createTierSync: (startTransNo, cb, user) => newTierSync(startTransNo, cb, user),
     start: (wait = {}) => start(wait),
     stop,
     poll: (limit = POLL_LIMIT) => poll(limit),
@@ -633,12 +720,17 @@ export function createContext(options: ContextOptions): FactoryContext {
     getTierName: () => options.tierName,
     setInitParam(key, value) {
       requireCreated("setInitParam");
-      replayFrom = checkInitParam(key, value);
+      replayFrom = checkInitParam(plan, key, value);
     },
     laneToken,
     snapshot: readSnapshot,
-    refusals: () => (delivery?.refusals() ?? 0) + (lanes?.refusalsElsewhere() ?? 0),
+    refusals: () =>
+      (delivery?.refusals() ?? 0) + (lanes?.refusalsElsewhere() ?? 0) + (tierSync?.refusals() ?? 0),
     transmitterTopics: () => chosen.map((tx) => tx.plan.topic),
     [Symbol.asyncDispose]: stop,
   };
+}
+
+function isLeading(role: RcmRole): boolean {
+  return role === RcmRole.ACTIVE || role === RcmRole.SINGLE;
 }

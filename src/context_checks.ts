@@ -1,7 +1,7 @@
 /** What the set-up calls of a context refuse, and what their arguments mean. */
 
 import process from "node:process";
-import type { RcmReceiverCallback, ReceiverOptions } from "./api.ts";
+import type { RcmReceiverCallback, RcmTierSyncCallback, ReceiverOptions } from "./api.ts";
 import type { ResolvedTx, ResolvedTxPartition } from "./config/mod.ts";
 import { RcmError } from "./errors.ts";
 import { type ContextPlan, type Injection, parseInjection } from "./plan.ts";
@@ -121,11 +121,56 @@ export function checkReceiver(
 }
 
 /**
+ * Reads the arguments of `createTierSync`.
+ * @throws RcmError `ARGUMENT` naming what was wrong
+ */
+export function checkTierSync(
+  plan: ContextPlan,
+  startTransNo: number,
+  cb: RcmTierSyncCallback,
+): void {
+  const where = `createTierSync of context ${plan.context.name}`;
+  if (plan.tier === null || plan.tier.syncMode === 0) {
+    const is = plan.tier === null ? "it is a single node" : "SyncMode is 0";
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: ${is}; results are replicated in a tier with SyncMode 1 or 2`,
+    );
+  }
+  if (!Number.isSafeInteger(startTransNo) || startTransNo < 0) {
+    throw new RcmError(
+      "ARGUMENT",
+      `${where}: startTransNo is an integer from 0, not ${String(startTransNo)}`,
+    );
+  }
+  if (typeof cb?.onSyn !== "function") {
+    throw new RcmError("ARGUMENT", `${where}: a callback with onSyn is needed`);
+  }
+}
+
+/**
+ * What a start with `SyncMode` 1 or 2 needs.
+ * @throws RcmError `STATE` naming the call that was forgotten
+ */
+export function checkResults(
+  plan: ContextPlan,
+  made: { readonly hasReceiver: boolean; readonly hasTierSync: boolean },
+): void {
+  const mode = plan.tier?.syncMode ?? 0;
+  if (mode === 0 || made.hasReceiver && made.hasTierSync) return;
+  const missing = made.hasReceiver ? "createTierSync" : "createReceiver";
+  throw new RcmError(
+    "STATE",
+    `start of context ${plan.context.name}: SyncMode ${mode} needs ${missing} before it`,
+  );
+}
+
+/**
  * Reads the arguments of `setInitParam`.
  * @returns the first sequence number that is replayed
  * @throws RcmError `ARGUMENT`
  */
-export function checkInitParam(key: string, value: string): number {
+export function checkInitParam(plan: ContextPlan, key: string, value: string): number {
   if (key !== "replay_start_point") {
     throw new RcmError(
       "ARGUMENT",
@@ -136,6 +181,13 @@ export function checkInitParam(key: string, value: string): number {
     throw new RcmError(
       "ARGUMENT",
       `setInitParam: replay_start_point is a decimal number, not ${JSON.stringify(value)}`,
+    );
+  }
+  if (plan.tier !== null && plan.tier.syncMode !== 0 && Number(value) !== 0) {
+    throw new RcmError(
+      "UNSUPPORTED",
+      `setInitParam: replay_start_point of context ${plan.context.name}: with SyncMode ` +
+        `${plan.tier.syncMode} startTransNo of createTierSync says what is given again`,
     );
   }
   // Larger numbers are beyond any record's end all the same.

@@ -74,6 +74,10 @@ export interface Delivery {
   settle(): void;
   /** The same, and forgets the rest of what was handed out: somebody else may take it. */
   drop(): void;
+  /** Whoever took messages before takes them again: what is not processed goes back. */
+  giveBack(): void;
+  /** The first message that is neither processed nor in its handler now. */
+  carried(): number;
   /**
    * Everything up to `sqn` was processed, once its handlers have accepted it.
    * @returns false for what was not handed over yet
@@ -309,6 +313,14 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       at = 0;
       count = 0;
     },
+    giveBack() {
+      drain(context, at, 0);
+      at = 0;
+      toldAt = 0;
+      count = 0;
+      taken = false;
+    },
+    carried: () => inHandler || promised || taken ? sqnLast + 1 : acceptedNext,
     sendAck(sqn) {
       if (!(Number.isInteger(sqn) && sqn >= 0 && sqn <= sqnHigh)) return false;
       if (sqn + 1 > ackNext) ackNext = sqn + 1;

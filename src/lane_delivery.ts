@@ -127,6 +127,9 @@ export function createLanesDelivery(lanes: readonly LaneVisits[]): Delivery {
     settle() {
       for (const lane of lanes) if (lane.isInside()) lane.delivery.settle();
     },
+    // Lanes are of single nodes; a tier's messages have one order.
+    giveBack() {},
+    carried: () => 0,
     drop() {
       for (const lane of lanes) lane.leave();
     },

@@ -85,12 +85,17 @@ export interface StartOptions {
   readonly countersText: string;
   /** Absolute: where a tier's member keeps its state; "" for a single node. */
   readonly stateDirectory: string;
+  /** The first transaction that the program is given (`SyncMode` 1 and 2). */
+  readonly startTransNo: number;
 }
 
 /** @returns the JSON text for `rcm_context_start` */
 export function startText(plan: ContextPlan, options: StartOptions): string {
-  const { prefix, deliver, tx, injection, record, isManual, countersText, stateDirectory } =
-    options;
+  const { prefix, deliver, tx, injection, record, isManual, countersText } = options;
+  const tier = {
+    stateDirectory: `${options.stateDirectory}/`,
+    startTransNo: options.startTransNo,
+  };
   return JSON.stringify({
     ...plan.context,
     prefix,
@@ -101,7 +106,7 @@ export function startText(plan: ContextPlan, options: StartOptions): string {
     recordSync: plan.record.sync,
     replayFrom: record?.replayFrom ?? 0,
     countersText,
-    tier: plan.tier === null ? null : { ...plan.tier, stateDirectory: `${stateDirectory}/` },
+    tier: plan.tier === null ? null : { ...plan.tier, ...tier },
     injectDropPpm: injection.dropPpm,
     injectDelayPpm: injection.delayPpm,
     injectDuplicatePpm: injection.duplicatePpm,

@@ -11,6 +11,8 @@ import { rcm } from "./cli_run.ts";
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const COMMANDS = [
   ["stat"],
+  ["members"],
+  ["tier", "force-leader"],
   ["record", "dump"],
   ["record", "verify"],
   ["record", "cut"],
@@ -36,7 +38,9 @@ test("--help of everything says what there is, and the exit codes", async () => 
     const text = out.join("\n");
     assert.ok(text.startsWith(`Usage: ${["rcm", ...command].join(" ")} `), text);
     assert.match(text, /Exit codes: 0 done; 1 done, .*2 the command line is wrong; 3 it could/s);
-    if (command.length === 2 || command[0] === "stat") assert.match(text, /--json/);
+    if (command.length === 2 || ["stat", "members"].includes(command[0] ?? "")) {
+      assert.match(text, /--json/);
+    }
   }
 });
 
@@ -51,6 +55,12 @@ test("a wrong command line has exit code 2, and says what is wrong", async () =>
     ],
     [["stat", "--count", "0"], /--count: expected/],
     [["stat", "one", "two"], /too many arguments/],
+    [["members"], /required option '--address <address>' not specified/],
+    [["members", "--address", "local:", "--path", "/rcm", "-n", "0"], /--count: expected/],
+    [
+      ["tier", "force-leader", "--address", "local:", "--path", "/rcm"],
+      /missing required argument 'node'/,
+    ],
     [["record", "dump"], /missing required argument 'folder'/],
     [["config", "check"], /missing required argument 'file'/],
     [["config", "check", "--json"], /missing required argument 'file'/],

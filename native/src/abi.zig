@@ -94,6 +94,7 @@ pub const LogKey = enum(u32) {
     tier_unheard = 22111,
     tier_leader_silent = 22112,
     tier_unauthenticated = 22113,
+    tier_results_open = 22120,
     gso_unavailable = 22001,
     gro_unavailable = 22002,
     receive_buffer_small = 22003,
@@ -243,7 +244,7 @@ pub const TierState = extern struct {
 };
 
 pub const constants = struct {
-    pub const abi_version: u32 = 4;
+    pub const abi_version: u32 = 5;
     pub const descriptor_batch: u32 = 1024;
     pub const record_header_bytes: u32 = @sizeOf(record.RecordHeader);
     pub const message_bytes_max: u32 = 1 << 30;

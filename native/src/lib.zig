@@ -22,6 +22,7 @@ const address = @import("transport/address.zig");
 const waker = @import("agent/waker.zig");
 const Context = @import("agent/context.zig").Context;
 const TierAgent = @import("agent/tier_agent.zig").TierAgent;
+const TierResults = @import("agent/tier_results.zig").TierResults;
 const context_start = @import("agent/context_start.zig");
 const record_agent = @import("agent/record_agent.zig");
 const context_stats = @import("agent/context_stats.zig");
@@ -430,6 +431,65 @@ export fn rcm_tier_bind(handle: u32, arbiter_handle: i32) i32 {
     defer rx.token.give();
     tier.bind(agent);
     return 0;
+}
+
+/// `number` below 0: the next one. Messages below `carried` need not be handled again once the
+/// transaction is committed.
+export fn rcm_tier_sync(
+    handle: u32,
+    data: ?[*]const u8,
+    length: u32,
+    number: f64,
+    carried: f64,
+) i32 {
+    const results = results_of(handle) orelse return answer(.stopped);
+    const is_number = number < 0 or number <= frame.number_max;
+    const is_place = carried >= 0 and carried <= frame.number_max;
+    if (!is_number or !is_place) return answer(.bad_argument);
+    const bytes: []const u8 = if (data) |p| p[0..length] else &.{};
+    const wanted: ?u64 = if (number < 0) null else @intFromFloat(number);
+    const status: Status = switch (results.sync(bytes, wanted, @intFromFloat(carried))) {
+        .ok => .ok,
+        .would_block => .would_block,
+        .too_large => .too_large,
+        .bad_argument => .bad_argument,
+        .not_leader => .not_leader,
+    };
+    if (status == .ok) contexts.get(handle).?.tell_made();
+    return answer(status);
+}
+
+/// The next transaction that others made: its number and its length in `out`, its bytes in
+/// `buffer` where they fit. 1: there is one. `accepted`: 1, the one before was accepted; `settled`:
+/// 1, all that was given is applied.
+export fn rcm_tier_syn(
+    handle: u32,
+    accepted: u32,
+    settled: u32,
+    buffer: ?[*]u8,
+    capacity: u32,
+    out: ?*[2]f64,
+) i32 {
+    const results = results_of(handle) orelse return no_tier(handle);
+    const told = out orelse return fail(.argument);
+    if (accepted != 0) results.accept();
+    results.is_settled.store(settled != 0, .release);
+    results.flush_ahead();
+    const piece = results.look() orelse return 0;
+    told.* = .{ @floatFromInt(piece.number), @floatFromInt(piece.bytes.len) };
+    if (piece.bytes.len <= capacity) @memcpy(slice(buffer, capacity)[0..piece.bytes.len], piece.bytes);
+    return 1;
+}
+
+/// 1: the program is the tier's: it has all that was committed before.
+export fn rcm_tier_open(handle: u32) i32 {
+    const results = results_of(handle) orelse return no_tier(handle);
+    return @intFromBool(results.is_open.load(.acquire));
+}
+
+fn results_of(handle: u32) ?*TierResults {
+    const tier = tier_of(handle) orelse return null;
+    return tier.host.results;
 }
 
 export fn rcm_stream(handle: u32, stream: u32, out: ?*abi.StreamInfo, capacity: u32) i32 {

@@ -199,6 +199,7 @@ fn run_seeds(out: *std.Io.Writer, io: std.Io, a: Arguments) !u64 {
         for (0..tier_seeds_default) |i| {
             try run_seed(out, &tally, scenario.first_tier_seed + i, a.verbose);
             try run_seed(out, &tally, scenario.first_sending_tier_seed + i, a.verbose);
+            try run_seed(out, &tally, tier_scenario.first_results_seed + i, a.verbose);
         }
     }
     const only_one = a.seed != null and a.last == null and a.events == null and a.minutes == null;

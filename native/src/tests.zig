@@ -12,6 +12,7 @@ test {
     _ = @import("fuzz.zig");
     _ = @import("limits.zig");
     _ = @import("agent/barrier.zig");
+    _ = @import("agent/byte_ring.zig");
     _ = @import("agent/clock.zig");
     _ = @import("agent/cpu.zig");
     _ = @import("agent/lending.zig");

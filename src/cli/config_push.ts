@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { pushConfig } from "../arbitration/config_push.ts";
 import { RcmError } from "../errors.ts";
 import { nativeLibrary } from "../native/library.ts";
-import { CommandError, Exit, group, type Shell } from "./shell.ts";
+import { addArbiterOptions, CommandError, Exit, group, type Shell } from "./shell.ts";
 
 interface Options {
   readonly address: string;
@@ -16,18 +16,13 @@ interface Options {
 
 /** Adds `rcm config push`. */
 export function addConfigPush(program: Command, shell: Shell): void {
-  group(program, "config", "Configuration files")
-    .command("push")
+  const command = group(program, "config", "Configuration files").command("push")
     .description(
       "Checks a configuration file and writes it to <path>/config/1..n of the arbitration, in " +
         "place of what is there.",
     )
-    .argument("<file>", "the JSON file")
-    .requiredOption(
-      "--address <address>",
-      'as setArbArg takes it: "host:port,...", "digest:user:password@host:port", "local:"',
-    )
-    .requiredOption("--path <path>", 'as setArbArg takes it: "/rcm"')
+    .argument("<file>", "the JSON file");
+  addArbiterOptions(command)
     .option("--json", "the result as one line of JSON")
     .action(async (file: string, { address, path, json }: Options) => {
       const text = read(file);

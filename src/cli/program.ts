@@ -15,7 +15,7 @@ configuration); 2 the command line is wrong; 3 it could not be done.`;
  */
 export async function runProgram(args: readonly string[], shell: Shell): Promise<Exit> {
   const program = new Command("rcm")
-    .description("Looks at running RCM contexts, at record files and at configurations.")
+    .description("Looks at running RCM contexts and tiers, at record files and at configurations.")
     .addHelpText("after", EXIT_CODES)
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("(add --help for what there is)")

@@ -48,6 +48,16 @@ export function group(program: Command, name: string, about: string): Command {
   return known ?? program.command(name).description(about);
 }
 
+/** Adds how an arbiter is named, as `setArbArg` takes it. */
+export function addArbiterOptions(command: Command): Command {
+  return command
+    .requiredOption(
+      "--address <address>",
+      'as setArbArg takes it: "host:port,...", "digest:user:password@host:port", "local:"',
+    )
+    .requiredOption("--path <path>", 'as setArbArg takes it: "/rcm"');
+}
+
 /**
  * Reads a number of an option.
  * @throws CommandError with exit code 2

@@ -498,10 +498,7 @@ export const KEYS = [
 ] as const;
 
 /** Values that are not built yet of keys that are. */
-export const UNBUILT_VALUES: Readonly<Record<string, readonly unknown[]>> = {
-  SyncMode: [1, 2],
-  TierAsync: [true],
-};
+export const UNBUILT_VALUES: Readonly<Record<string, readonly unknown[]>> = {};
 
 /** Every row at a place, in the table's order. */
 export function keysAt(place: Place): readonly Key[] {

@@ -410,7 +410,19 @@ function unsupportedOfTier(entry: Entry<"context">, tx: Routes, rx: Routes): rea
   // What its members acknowledge to each other does not wait for their disks.
   const sync = look(entry, "RecordSync");
   const isForced = sync.value === "commit";
-  const keys = [...(isAsked ? [handshake.at] : []), ...(isForced ? [sync.at] : [])];
+  // `createTierSync` says from which transaction on a program is given them again; and without
+  // transactions none is replicated later than the others.
+  const hasResults = look(entry, "SyncMode").value !== 0;
+  const replay = look(entry, "RecordReplayStartPoint");
+  const later = look(entry, "TierAsync");
+  const isReplayed = hasResults && replay.value !== 0;
+  const isLater = !hasResults && later.value;
+  const keys = [
+    ...(isAsked ? [handshake.at] : []),
+    ...(isForced ? [sync.at] : []),
+    ...(isReplayed ? [replay.at] : []),
+    ...(isLater ? [later.at] : []),
+  ];
   return [...keys, ...withoutAddr].map(pathText);
 }
 

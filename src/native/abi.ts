@@ -8,11 +8,11 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0xdd994a80;
+export const ABI_HASH = 0x5ca0d83e;
 
 /** Bounds and versions. */
 export const constants = {
-  abiVersion: 4,
+  abiVersion: 5,
   descriptorBatch: 1024,
   recordHeaderBytes: 40,
   messageBytesMax: 1073741824,
@@ -114,6 +114,7 @@ export const LogKey = {
   TIER_UNHEARD: 22111,
   TIER_LEADER_SILENT: 22112,
   TIER_UNAUTHENTICATED: 22113,
+  TIER_RESULTS_OPEN: 22120,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,

@@ -66,6 +66,14 @@ export const symbols = {
   rcm_tier_leave: { parameters: ["u32"], result: "i32" },
   // int32_t rcm_tier_bind(uint32_t context, int32_t arbiter)
   rcm_tier_bind: { parameters: ["u32", "i32"], result: "i32" },
+  // int32_t rcm_tier_sync(uint32_t context, const uint8_t *data, uint32_t length, double number,
+  //   double carried)
+  rcm_tier_sync: { parameters: ["u32", "buffer", "u32", "f64", "f64"], result: "i32" },
+  // int32_t rcm_tier_syn(uint32_t context, uint32_t accepted, uint32_t settled, uint8_t *buffer,
+  //   uint32_t capacity, double number_and_length[2])
+  rcm_tier_syn: { parameters: ["u32", "u32", "u32", "buffer", "u32", "buffer"], result: "i32" },
+  // int32_t rcm_tier_open(uint32_t context)
+  rcm_tier_open: { parameters: ["u32"], result: "i32" },
   // Where a transmitter or an allocator is named, the sender of another thread may stand for it.
   // double rcm_malloc(uint32_t allocator, uint32_t size)
   rcm_malloc: { parameters: ["u32", "u32"], result: "f64" },

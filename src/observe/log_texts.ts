@@ -386,6 +386,14 @@ export const LOG_TEXTS = {
       "to be of {peer} (context {id}), sealed: {sealed} (1: yes, 0: no); " +
       "give all members of a tier the same GroupKey, or none",
   },
+  22120: {
+    name: "tier_results_open",
+    level: "IMP",
+    args: ["epoch", "transNo", "sqn"],
+    zh: "纪元 {epoch}: 已应用全部已提交的事务, 从消息序号 {sqn}, 事务号 {transNo} 继续处理",
+    en:
+      "epoch {epoch}: all committed transactions are applied here, the program goes on with message {sqn} and transaction {transNo}",
+  },
 
   // The TypeScript side.
   23001: {

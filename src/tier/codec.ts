@@ -48,7 +48,7 @@ export function createViewWriter(names: readonly string[], self: string) {
   const view = new DataView(bytes.buffer);
   const at = ViewLayout.fields;
   let serial = 0;
-  return (tree: TierView, session: SessionState, forced: boolean): Uint8Array<ArrayBuffer> => {
+  return (tree: TierView, session: SessionState): Uint8Array<ArrayBuffer> => {
     bytes.fill(0);
     serial = (serial + 1) >>> 0;
     const record = tree.master?.record ?? null;
@@ -66,7 +66,7 @@ export function createViewWriter(names: readonly string[], self: string) {
     view.setBigUint64(at.established.offset, setOf(names, established?.S ?? []), true);
     view.setUint32(at.established.offset + 8, established?.need ?? 0, true);
     view.setBigUint64(at.present.offset, setOf(names, tree.members.map(({ node }) => node)), true);
-    view.setUint32(at.forced.offset, forced ? 1 : 0, true);
+    view.setUint32(at.forced.offset, numberOf(names, record?.forced?.node), true);
     return bytes;
   };
 }
@@ -114,7 +114,7 @@ export function answerBytes(
   return bytes;
 }
 
-/** @returns what is written into `master` by a win */
+/** @returns what is written into `master` by a win: it changes nothing of what stood there */
 export function recordOfWin(
   command: Command,
   candidate: string,
@@ -123,6 +123,11 @@ export function recordOfWin(
   const established = before?.established ?? null;
   const record = { candidate, epoch: command.epoch, established };
   return before?.forced === undefined ? record : { ...record, forced: before.forced };
+}
+
+/** @returns what a leader writes: what an operator has forced is over with that, whoever leads */
+export function recordOfLeader(command: Command, leader: string): MasterRecord {
+  return { candidate: leader, epoch: command.epoch, established: command.established };
 }
 
 function numberOf(names: readonly string[], name: string | undefined): number {

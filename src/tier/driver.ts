@@ -6,7 +6,6 @@
 
 import type {
   Arbiter,
-  MasterRecord,
   MemberState,
   SessionState,
   TierView,
@@ -20,6 +19,7 @@ import {
   createViewWriter,
   NO_VERSION,
   type Outcome,
+  recordOfLeader,
   recordOfWin,
 } from "./codec.ts";
 
@@ -89,8 +89,7 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
 
   function tellView(view: TierView, session: SessionState): void {
     if (closed) return;
-    const forced = view.master?.record.forced?.node === self;
-    native.view(writeView(view, session, forced));
+    native.view(writeView(view, session));
     pump();
   }
 
@@ -154,7 +153,7 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
         return await arbiter.campaign(before?.version ?? null, record);
       }
       case "establish":
-        return await arbiter.establish(command.version, establishedBy(command));
+        return await arbiter.establish(command.version, recordOfLeader(command, self));
       case "resign":
         await arbiter.resign();
         return { kind: "done", version: NO_VERSION };
@@ -162,10 +161,6 @@ export function createTierDriver(options: TierDriverOptions): TierDriver {
         show(await arbiter.read());
         return { kind: "done", version: NO_VERSION };
     }
-  }
-
-  function establishedBy({ epoch, established }: Command): MasterRecord {
-    return { candidate: self, epoch, established };
   }
 
   return {

@@ -189,7 +189,7 @@ function failureText(failure: number, tier: ResolvedTier, name: string): string 
         `committed, did not answer within StartTimeoutSecs (${
           tier.startTimeoutMs / 1000
         }); start ` +
-        "the recorded leader first, or use: rcm tier force-leader";
+        `the recorded leader first; if it is lost for ever: rcm tier force-leader ${name}`;
     case 2:
       return `${where}: another member's configuration of the tier differs (members, AckCount, ` +
         "SyncMode, UseCommitted, topics); give all members the same file";

@@ -28,6 +28,7 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const transmitter_file = @import("transmitter.zig");
 const Transmitter = transmitter_file.Transmitter;
 const RxAgent = @import("rx_agent.zig").RxAgent;
+const TierResults = @import("tier_results.zig").TierResults;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const context_start = @import("context_start.zig");
 const ShmReceivers = @import("shm_receivers.zig").ShmReceivers;
@@ -303,6 +304,8 @@ pub const Context = struct {
             const ordered = rx.log.ordered_next();
             if (rx.lanes.len > 0) {
                 has_messages = lanes_file.notify(self, rx.lanes);
+            } else if (results_of(rx)) |r| {
+                has_messages = r.has_work();
             } else if (ordered != self.ordered_seen) {
                 self.ordered_seen = ordered;
                 // JavaScript may have looked itself meanwhile, and have processed them.
@@ -440,7 +443,13 @@ pub const Context = struct {
 
     // ---------------------------------------------------------------- delivery
 
-    fn descriptors(self: *Context) []Descriptor {
+    /// Of a tier whose leader's program replicates its results.
+    pub fn results_of(rx: *const RxAgent) ?*TierResults {
+        const tier = rx.tier orelse return null;
+        return tier.host.results;
+    }
+
+    pub fn descriptors(self: *Context) []Descriptor {
         const bytes = self.descriptor_region.?.slice();
         const p: [*]Descriptor = @ptrCast(@alignCast(bytes.ptr));
         return p[0..abi.constants.descriptor_batch];
@@ -450,6 +459,7 @@ pub const Context = struct {
     pub fn drain(self: *Context, processed: u32, max: u32) ?u32 {
         const rx = self.rx orelse return 0;
         if (rx.is_manual) return self.drain_manual(rx, processed, max);
+        if (results_of(rx)) |r| return r.drain(self, rx, processed, max);
         const log = rx.log;
         const at = log.processed_next();
         if (processed > log.read_next() - at) return null;
@@ -463,7 +473,7 @@ pub const Context = struct {
         return self.hand_over(log, max);
     }
 
-    fn look(self: *Context, rx: *RxAgent, processed: u32, max: u32) void {
+    pub fn look(self: *Context, rx: *RxAgent, processed: u32, max: u32) void {
         if (self.is_lending) return self.look_lent(rx, processed, max);
         self.look_inline(rx, rx.log, max);
     }
@@ -551,9 +561,18 @@ pub const Context = struct {
         const rx = self.rx orelse return false;
         if (!rx.receiver.notices.empty()) return true;
         if (rx.tier) |tier| if (tier.command_waits.load(.acquire)) return true;
+        if (results_of(rx)) |r| return r.has_work();
         if (rx.lanes.len == 0) return rx.log.ordered_next() != rx.taken_next();
         for (rx.lanes) |*lane| if (lane.waits_for_own()) return true;
         return lanes_file.any_fault(self);
+    }
+
+    /// The program has made a transaction. Its thread.
+    pub fn tell_made(self: *Context) void {
+        barrier.full(); // The agent's thread stores that it sleeps, then looks at what was made.
+        for (&self.waiters) |*w| if (w.*) |*waiter| {
+            _ = waiter.wake_if_sleeping();
+        };
     }
 
     /// The context's own thread has something to look at that came from another one. Any thread.

@@ -459,6 +459,7 @@ fn start_rx(self: *Context, failure: *Failure) StartError!void {
     try attach_record(self, rx, failure);
     errdefer if (rx.tier) |tier| tier.destroy();
     if (rx.record) |r| try restore_streams(self, rx, r, failure);
+    if (rx.tier) |tier| try tier.start_results(&self.o().tier.?, rx, failure);
     try start_windows(self, rx, failure);
     tell_sockets(self, rx);
     self.rx = rx;

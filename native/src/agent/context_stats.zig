@@ -42,7 +42,7 @@ pub fn write(self: *Context, buffer: []u8) usize {
         }
     }
     if (self.rx) |rx| {
-        for (rx.receiver.active()) |*s| w.put(rx_stats(rx, s));
+        for (rx.receiver.active()) |*s| if (is_listed(s)) w.put(rx_stats(rx, s));
     }
     w.put(deliver_stats(self));
     w.put(latency_stats(if (self.rx) |rx| rx.log.latency else null));
@@ -90,7 +90,7 @@ fn header(self: *Context) snapshot.StatsHeader {
     for (self.channels) |c| add_channel(&h, c);
     add_arena(&h, self);
     if (self.rx) |rx| {
-        h.rx_count = rx.receiver.count;
+        h.rx_count = listed_count(rx.receiver.active());
         add_rx(&h, rx);
     }
     return h;
@@ -184,6 +184,17 @@ pub fn write_rx(self: *Context, buffer: []u8) usize {
     return w.finish();
 }
 
+/// A tier's transactions are a stream of no sender.
+fn is_listed(s: *const Stream) bool {
+    return s.key.source != 0;
+}
+
+fn listed_count(streams: []const Stream) u32 {
+    var n: u32 = 0;
+    for (streams) |*s| n += @intFromBool(is_listed(s));
+    return n;
+}
+
 /// Some of its streams.
 pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) usize {
     const rx = self.rx.?;
@@ -192,9 +203,9 @@ pub fn write_streams(self: *Context, first: usize, count: usize, buffer: []u8) u
     const shown = active[begin..@min(begin + count, active.len)];
     var w: snapshot.Writer = .{ .buffer = buffer };
     var h = common_header(self);
-    h.rx_count = @intCast(shown.len);
+    h.rx_count = listed_count(shown);
     w.put(h);
-    for (shown) |*s| w.put(rx_stats(rx, s));
+    for (shown) |*s| if (is_listed(s)) w.put(rx_stats(rx, s));
     w.put(std.mem.zeroes(snapshot.DeliverStats));
     w.put(std.mem.zeroes(snapshot.LatencyStats));
     return w.finish();

@@ -77,6 +77,8 @@ pub const Tier = struct {
     asynchronousSqn: bool,
     syncMode: u32 = 0,
     tierAsync: bool = false,
+    /// The first transaction that the program is given, and of a tier without any the first one.
+    startTransNo: u64 = 0,
     syncMaxDiff: u64,
     sendWindowSize: u32,
     /// `TierRmsLimitCount`; 0: no limit.

@@ -244,6 +244,9 @@ pub const RxAgent = struct {
 
     /// For a thread that is about to sleep: a window has something. Any thread (racy).
     pub fn has_work(self: *RxAgent) bool {
+        if (self.tier) |tier| if (tier.host.results) |r| {
+            if (r.logic.is_open and !r.made.is_empty()) return true;
+        };
         const w = if (self.windows) |*w| w else return false;
         for (w.sources) |*source| if (source.has_work(&self.receiver)) return true;
         return false;

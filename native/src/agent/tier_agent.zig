@@ -27,9 +27,11 @@ const arbiter_file = @import("../arbiter/agent.zig");
 const TierTx = @import("tier_tx.zig").TierTx;
 const Context = @import("context.zig").Context;
 const TierHost = @import("tier_host.zig").TierHost;
+const TierResults = @import("tier_results.zig").TierResults;
 const RecordAgent = @import("record_agent.zig").RecordAgent;
 const RxAgent = @import("rx_agent.zig").RxAgent;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
+const results_key = @import("../session/stream.zig").results_key;
 const Failure = udp.Failure;
 
 pub const Member = member_file.Member(TierHost);
@@ -121,6 +123,7 @@ pub const TierAgent = struct {
         if (self.tx) |*tx| tx.deinit(gpa);
         self.member.deinit(gpa);
         gpa.free(self.members);
+        if (self.host.results) |r| r.destroy();
         self.host.close_clean();
         self.end_host();
         gpa.free(self.image);
@@ -254,7 +257,8 @@ pub const TierAgent = struct {
             .self = own,
             .id = s.o.id,
             .ack_count = t.ackCount,
-            .use_committed = t.useCommitted,
+            // A transaction is given to others when it is committed, whatever is configured.
+            .use_committed = t.useCommitted or t.syncMode != 0,
             .is_batched = t.asynchronousSqn,
             .sync_max_diff = t.syncMaxDiff,
             .send_window = t.sendWindowSize,
@@ -285,11 +289,33 @@ pub const TierAgent = struct {
         work += self.receive(now_ns, self.group.fd, buffer);
         self.host.stage.is_leader = self.member.phase == .leading;
         const before = self.host.next();
+        if (self.host.results) |r| r.logic.note_handled(r);
         self.member.tick(now_ns, wall_ms, self.lease_until(now_ns));
+        if (self.host.results) |r| work += self.look_at_results(r);
         work += @intFromBool(self.host.next() != before);
         if (self.tx) |*tx| tx.step(now_ns, self);
         work += self.flush(now_ns);
         self.note_command();
+        return work;
+    }
+
+    fn look_at_results(self: *TierAgent, r: *TierResults) u32 {
+        const m = &self.member;
+        const was_open = r.logic.is_open;
+        const work = self.host.look_at_results(r, .{
+            .is_leading = m.phase == .leading,
+            .epoch = m.epoch,
+            .first = m.first,
+            .committed = m.committed,
+        });
+        if (r.logic.is_open and !was_open) m.notices.log(.tier_results_open, .imp, .{ .args = .{
+            @floatFromInt(m.epoch.number),
+            @floatFromInt(r.logic.next_no),
+            @floatFromInt(r.logic.carried),
+            0,
+        } });
+        const is_over = m.phase == .separate or m.phase == .left;
+        if (!is_over and r.has_lost()) m.separate(self.host.next(), self.host.next() + 1);
         return work;
     }
 
@@ -356,11 +382,47 @@ pub const TierAgent = struct {
         // The heart beats in each step, and must not stand still for a third of the session's time.
         const beat_ns = self.member.o.session_timeout_ns / beats_per_session;
         var at = @min(self.member.next_deadline_ns(now_ns), now_ns + beat_ns);
-        const waits = !self.host.tier_log.is_attached or
-            self.host.told_sqn != self.host.committed_sqn;
+        const told_to = if (self.host.results) |r| r.logic.told else self.host.committed_sqn;
+        const waits = !self.host.tier_log.is_attached or self.host.told_sqn < told_to or
+            self.waits_for_program();
         if (waits) at = @min(at, now_ns + feed_every_ns);
         if (self.tx) |*tx| at = @min(at, tx.next_deadline_ns());
         return at;
+    }
+
+    /// What the program applies, handles and makes, it does without a word to this thread.
+    fn waits_for_program(self: *const TierAgent) bool {
+        const r = self.host.results orelse return false;
+        if (r.logic.scanned != self.member.committed) return true;
+        if (r.logic.is_open) return r.logic.told < r.logic.message_end;
+        return self.member.phase == .leading;
+    }
+
+    // ---------------------------------------------------------------- results
+
+    /// Once the streams of the record are known.
+    pub fn start_results(
+        self: *TierAgent,
+        t: *const options_file.Tier,
+        rx: *RxAgent,
+        failure: *Failure,
+    ) Error!void {
+        if (t.syncMode == 0) {
+            if (rx.receiver.find(results_key) == null) return;
+            failure.set("tier {s}: the record has transactions of SyncMode 1 or 2, and SyncMode " ++
+                "is 0: go back, or move the record away", .{t.name});
+            return error.Argument;
+        }
+        if (rx.receiver.o.channels.len == 0) {
+            failure.set("tier {s}: SyncMode {d} needs RxTopics and a receiver", .{
+                t.name, t.syncMode,
+            });
+            return error.Argument;
+        }
+        self.host.results = try .create(self.gpa, &self.host, &rx.receiver, .{
+            .is_synchronous = t.syncMode == 1 and !t.tierAsync,
+            .start_no = t.startTransNo,
+        });
     }
 
     // ---------------------------------------------------------------- the arbiter

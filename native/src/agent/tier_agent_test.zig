@@ -39,7 +39,7 @@ const Arbiter = struct {
         .running = tree.nobody,
         .established = .{},
         .present = 0,
-        .forced = 0,
+        .forced = tree.nobody,
     },
 
     fn carry_out(self: *Arbiter, by: u32, c: *const tree.Command) tree.Answer {

@@ -15,6 +15,7 @@ const record_file = @import("../order/record_file.zig");
 const tier_log_file = @import("../order/tier_log.zig");
 const epoch_file = @import("../tier/epoch.zig");
 const tier_limits = @import("../tier/limits.zig");
+const results_file = @import("../tier/results.zig");
 const stage_file = @import("../tier/stage.zig");
 const state_file = @import("../tier/state_file.zig");
 const challenge = @import("../session/challenge.zig");
@@ -31,6 +32,7 @@ const Stage = stage_file.Stage;
 const StateFile = state_file.StateFile;
 const Stream = stream_file.Stream;
 const StreamEntry = record_file.StreamEntry;
+const TierResults = @import("tier_results.zig").TierResults;
 const TierLog = tier_log_file.TierLog;
 const Truncated = tier_log_file.Truncated;
 const block_bytes = limits.record_block_bytes;
@@ -114,6 +116,8 @@ pub const TierHost = struct {
     /// A file of the log could not be read.
     read_failures: u64 = 0,
     tx: ?TxAcked = null,
+    /// Transactions that the program makes (`SyncMode` 1 and 2); null: it is given messages alone.
+    results: ?*TierResults = null,
 
     /// Who wants to hear what receivers acknowledged of the tier's own streams.
     pub const TxAcked = struct {
@@ -224,12 +228,23 @@ pub const TierHost = struct {
         assert(is_begun); // Room for all eras was reserved.
     }
 
+    /// What its program was given, or made.
     pub fn handed(self: *const TierHost) u64 {
-        return self.tier_log.handed();
+        const given = self.tier_log.handed();
+        return if (self.results) |r| r.logic.known_end(given) else given;
     }
 
     pub fn show(self: *TierHost, limit: u64) void {
-        self.tier_log.show(limit);
+        // With transactions the program sees what was looked through (`look_at_results`).
+        if (self.results == null) self.tier_log.show(limit);
+    }
+
+    /// After each step of the member. The work count.
+    pub fn look_at_results(self: *TierHost, r: *TierResults, seen: results_file.Seen) u32 {
+        const work = r.logic.step(r, seen);
+        self.tier_log.show(r.logic.message_end);
+        self.tell_committed();
+        return work;
     }
 
     fn find_stream(self: *TierHost, e: *const Entry) ?*Stream {
@@ -254,6 +269,8 @@ pub const TierHost = struct {
         if (s.connection > e.connection) return .gone;
         // The leader has passed over what is in front of it.
         self.stage.drop_below(s.id, e.msg_no);
+        // Nobody else sends it: what has not come with the entry is pulled at once.
+        if (results_file.is_result(e) and self.stage.peek(s.id) == null) return .gone;
         const staged = self.stage.peek(s.id) orelse {
             return if (s.next.msg <= e.msg_no) .missing else .gone;
         };
@@ -261,6 +278,22 @@ pub const TierHost = struct {
         self.put_staged(s, e, &staged) catch return .no_memory;
         self.filling = .{}; // Another member's bytes of it, if some have come.
         return .ok;
+    }
+
+    /// Leader: a transaction of its own program.
+    pub fn append_made(
+        self: *TierHost,
+        stream: u32,
+        e: *const Entry,
+        bytes: []const u8,
+    ) error{NoMemory}!void {
+        const s = &self.receiver.streams[stream];
+        assert(bytes.len == e.length);
+        if (e.length <= self.buffer.len) return self.put_bytes(s, e, bytes);
+        var loose = try self.tier_log.begin_loose(e.length);
+        try self.tier_log.add_loose(&loose, bytes);
+        _ = try self.tier_log.commit_loose(&loose, try self.meta_of(s, e));
+        self.note_appended(s, e, record.header_bytes);
     }
 
     fn put_staged(
@@ -377,7 +410,7 @@ pub const TierHost = struct {
 
     /// Leader: appends up to `max` staged messages, of all streams in turn.
     pub fn order(self: *TierHost, wall_ms: u64, max: u32) u32 {
-        var n: u32 = 0;
+        var n: u32 = if (self.results) |r| r.order(wall_ms, max) else 0;
         while (n < max) {
             const id = self.next_ready() orelse break;
             const s = &self.receiver.streams[id];
@@ -570,10 +603,11 @@ pub const TierHost = struct {
     }
 
     fn tell_committed(self: *TierHost) void {
-        if (self.told_sqn == self.committed_sqn) return;
-        const is_far = self.committed_sqn - self.told_sqn > tier_limits.ring_entries / 2;
-        if (is_far and self.committed_sqn == self.next()) return self.tell_all();
-        const end = @min(self.committed_sqn, self.told_sqn + commits_per_step);
+        const limit = if (self.results) |r| r.logic.told else self.committed_sqn;
+        if (self.told_sqn >= limit) return;
+        const is_far = limit - self.told_sqn > tier_limits.ring_entries / 2;
+        if (is_far and limit == self.next()) return self.tell_all();
+        const end = @min(limit, self.told_sqn + commits_per_step);
         while (self.told_sqn < end) : (self.told_sqn += 1) {
             const recent = &self.ring[self.told_sqn & ring_mask];
             if (recent.sqn == self.told_sqn) {
@@ -598,7 +632,7 @@ pub const TierHost = struct {
             const lane = &self.stage.lanes[s.id];
             if (lane.has_log) self.tell_stream(s.id, lane.log_next);
         }
-        self.told_sqn = self.committed_sqn;
+        self.told_sqn = self.next();
     }
 
     pub fn tx_acked(self: *TierHost, positions: []const wire.TxPosition) void {

@@ -285,13 +285,18 @@ pub const Receiver = struct {
         has_position: bool,
     ) bool {
         assert(entry.id == self.count);
-        const channel = self.channel_of(entry.transport) orelse return false;
-        if (!std.mem.eql(u8, channel.topic, entry.topic[0..entry.topic_bytes])) return false;
         const key: Key = .{
             .tier = entry.is_tier != 0,
             .source = entry.source,
             .transport = entry.transport,
         };
+        const of_results = key.eql(stream_file.results_key);
+        const channel = if (of_results)
+            &self.o.channels[0]
+        else
+            self.channel_of(entry.transport) orelse return false;
+        const topic = entry.topic[0..entry.topic_bytes];
+        if (!of_results and !std.mem.eql(u8, channel.topic, topic)) return false;
         const s = challenge.add_stream(self, key, channel) orelse return false;
         s.connection = entry.connection;
         s.tx_arg = entry.tx_arg;

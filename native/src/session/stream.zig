@@ -39,6 +39,9 @@ pub const Phase = enum(u32) {
     closed,
 };
 
+/// Of a tier's transactions (`tier/results.zig`): no sender has this id.
+pub const results_key: Key = .{ .tier = true, .source = 0, .transport = 0 };
+
 pub const Key = struct {
     tier: bool,
     source: u16,

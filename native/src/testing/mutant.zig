@@ -180,10 +180,20 @@ pub const Mutant = enum {
     tier_blank_winner_counts,
     /// When the freshest log can't be had the next best one is taken, enough or not.
     tier_next_best,
+    /// Whoever wins takes what the operator allowed another member.
+    tier_forced_by_anybody,
     /// Where a log is on an older epoch's branch, the longer one is the fresher.
     tier_longest_log,
     /// Followers acknowledge what is not forced yet.
     tier_ack_unforced,
+    /// A new leader goes on behind transactions that are not committed.
+    result_uncommitted,
+    /// What a program made in an earlier reign becomes a transaction of the next one.
+    result_of_old_reign,
+    /// A program is given what it made itself.
+    result_own_again,
+    /// With `SyncMode` 1 senders are told before what was made of their messages is committed.
+    result_told_early,
     /// What is about to be forced is acknowledged.
     forced_at_once,
     /// The file that was left is not forced.

@@ -132,6 +132,11 @@ fn first_seed(mutant: Mutant) u64 {
         .restore_forgotten,
         .entry_forgotten,
         => scenario.first_recorded_seed,
+        .result_uncommitted,
+        .result_of_old_reign,
+        .result_own_again,
+        .result_told_early,
+        => tier_scenario.first_results_seed,
         else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
             tier_scenario.first_seed
         else

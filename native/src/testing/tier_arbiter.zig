@@ -38,6 +38,8 @@ pub const Client = struct {
     command: ?tree.Command = null,
     command_session: u64 = 0,
     tick_due_ns: u64 = 0,
+    /// The epoch whose `running` it gave up last.
+    resigned: epochs.Epoch = .{},
 };
 
 /// What the service knows of a session.
@@ -57,8 +59,10 @@ pub const Arbiter = struct {
     classer: [members_max]u64 = @splat(0),
     clients: [nodes_max]Client = @splat(.{}),
     is_out: bool = false,
-    /// The operator lets whoever wins lead.
-    is_forced: bool = false,
+    /// The operator lets this member lead.
+    forced: u32 = tree.nobody,
+    /// Whom the operator's word has made a leader.
+    obeyed: u32 = tree.nobody,
     wipes: u64 = 0,
 
     pub fn deinit(self: *Arbiter, gpa: std.mem.Allocator) void {
@@ -210,6 +214,7 @@ pub const Arbiter = struct {
         self.quorum = .{};
         self.running = tree.nobody;
         self.running_session = 0;
+        self.forced = tree.nobody;
         self.classer = @splat(0);
         for (self.sessions.items) |*x| x.is_alive = false;
     }
@@ -252,12 +257,12 @@ pub const Arbiter = struct {
             return;
         }
         // Read in this order: `running`, then the rest, which may be newer.
-        client.view_on_the_way = self.read(node);
+        client.view_on_the_way = self.read();
         const at_ns = c.now_ns + c.dice.below(c.scenario.arbiter_delay_ns + 1);
         c.schedule(.view, at_ns, node.index, node.life, 0);
     }
 
-    fn read(self: *const Arbiter, node: *const Node) tree.View {
+    fn read(self: *const Arbiter) tree.View {
         var present: tree.Set = 0;
         for (self.classer, 0..) |holder, m| {
             if (holder != 0) present |= tree.set_of(@intCast(m));
@@ -273,7 +278,7 @@ pub const Arbiter = struct {
             .running = self.running,
             .established = self.quorum,
             .present = present,
-            .forced = @intFromBool(self.is_forced and node.member < members_max),
+            .forced = self.forced,
         };
     }
 
@@ -292,7 +297,7 @@ pub const Arbiter = struct {
             self.watch(c, node, c.now_ns);
         }
         if (client.state != .connected) return;
-        var view = self.read(node);
+        var view = self.read();
         view.running = begun.running;
         self.give(c, node, view);
     }
@@ -392,11 +397,17 @@ pub const Arbiter = struct {
                 }
                 self.version += 1;
                 const is_new = !epochs.eql(self.established_epoch, x.epoch);
+                if (is_new) self.check_pair(c, node, &x);
+                if (is_new and epochs.eql(self.clients[node.index].resigned, x.epoch)) {
+                    c.model.fail(.one_leader, "node {d} establishes epoch {d}, which it has " ++
+                        "given up", .{ node.index, x.epoch.number });
+                }
                 self.established_epoch = x.epoch;
                 self.established_leader = x.leader;
                 self.quorum = x.quorum;
                 c.counts.establishes += 1;
-                if (is_new) self.is_forced = false;
+                if (self.forced == x.leader) self.obeyed = x.leader;
+                self.forced = tree.nobody;
                 c.counts.leaders += @intFromBool(is_new);
                 c.model.on_establish(&node.host, .{
                     .epoch = x.epoch,
@@ -406,12 +417,46 @@ pub const Arbiter = struct {
             },
             .resign => {
                 if (self.running_session != session) return .refused;
+                self.clients[node.index].resigned = self.epoch;
                 self.running = tree.nobody;
                 self.running_session = 0;
             },
         }
         self.changed(c);
         return .done;
+    }
+
+    /// The operator lets a member lead (`rcm tier force-leader`). False: somebody leads.
+    pub fn force(self: *Arbiter, c: *Cluster, chosen: u32) bool {
+        const leads = self.running != tree.nobody and self.running == self.established_leader and
+            epochs.eql(self.established_epoch, self.epoch);
+        if (leads) return false;
+        self.version += 1;
+        self.forced = chosen;
+        self.changed(c);
+        return true;
+    }
+
+    /// A new leader goes on with the pair that it found. Only the operator's word lets one begin
+    /// anew, alone, and only once.
+    fn check_pair(
+        self: *const Arbiter,
+        c: *Cluster,
+        node: *const Node,
+        x: *const tree.Command,
+    ) void {
+        const is_new_tier = epochs.is_none(self.established_epoch) or c.scenario.members == 1;
+        if (is_new_tier or c.scenario.policy != .safe or self.forced == x.leader) return;
+        var q = self.quorum;
+        if (!tree.has(q.set, x.leader)) {
+            q.set |= tree.set_of(x.leader);
+            q.need += 1;
+        }
+        if (std.meta.eql(q, x.quorum)) return;
+        c.model.fail(.one_leader, "node {d} establishes epoch {d} with {x}, {d}: {x}, {d} was " ++
+            "established, and the operator asked for {d}", .{
+            node.index, x.epoch.number, x.quorum.set, x.quorum.need, q.set, q.need, self.forced,
+        });
     }
 
     /// The native watchdog: `running` is given up for a hung engine.
@@ -459,7 +504,7 @@ pub const Arbiter = struct {
         outcome: tree.Outcome,
     ) void {
         self.clients[node.index].command = null;
-        if (x.kind == .read and outcome == .done) self.give(c, node, self.read(node));
+        if (x.kind == .read and outcome == .done) self.give(c, node, self.read());
         c.give_answer(node, &.{
             .serial = x.serial,
             .outcome = outcome,

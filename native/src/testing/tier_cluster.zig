@@ -11,6 +11,7 @@ const arbiter_file = @import("tier_arbiter.zig");
 const mishaps = @import("tier_mishaps.zig");
 const liveness = @import("tier_liveness.zig");
 const watch = @import("tier_watch.zig");
+const results = @import("tier_results.zig");
 const senders_file = @import("tier_senders.zig");
 const packet_simulator = @import("packet_simulator.zig");
 const dice_file = @import("dice.zig");
@@ -139,10 +140,15 @@ pub const Counts = struct {
     late_watches: u64 = 0,
     answers_lost: u64 = 0,
     stuck: u64 = 0,
+    /// Led by the operator's word, and killed as a leader then.
     forced: u64 = 0,
+    forced_killed: u64 = 0,
     resets: u64 = 0,
     naks: u64 = 0,
     fills: u64 = 0,
+    results: u64 = 0,
+    applied: u64 = 0,
+    openings: u64 = 0,
     mishaps: [scenario_file.mishap_count]u64 = @splat(0),
     network: packet_simulator.Counters = .{},
 
@@ -244,6 +250,7 @@ pub const Cluster = struct {
                 .index = index,
                 .member = member orelse tree.nobody,
                 .record = x.record,
+                .results_mode = x.results,
             },
         };
         self.node_count = index + 1;
@@ -577,7 +584,9 @@ pub const Cluster = struct {
         const lease = self.arbiter.clients[node.index].lease_until_ns;
         const wall_ms = wall_ms_at_start + self.now_ns / ms + node.index;
         const core = node.core.?;
+        if (node.host.results) |*r| r.logic.note_handled(r);
         core.tick(local_ns, wall_ms, lease);
+        if (node.host.results) |*r| results.step(self, node, r);
         self.flush(node, local_ns);
         if (core.command()) |x| {
             self.note(node.index, "command: kind, epoch, S, need", .{

@@ -11,8 +11,10 @@ const model_file = @import("tier_model.zig");
 const epochs = @import("../tier/epoch.zig");
 const record_file = @import("../order/record_file.zig");
 const Dice = @import("dice.zig").Dice;
+const results_file = @import("../tier/results.zig");
 const Entry = @import("../tier/entry.zig").Entry;
 const Model = model_file.Model;
+const SimResults = @import("tier_results.zig").SimResults;
 const Epoch = epochs.Epoch;
 const Era = epochs.Era;
 const Durable = epochs.Durable;
@@ -77,8 +79,13 @@ pub const SimHost = struct {
     turn: u32 = 0,
     acks_changed: bool = false,
     now_ms: u64 = 0,
+    /// Of its program in this life; null: programs make none.
+    results: ?SimResults = null,
+    results_mode: scenario_file.ResultsMode = .none,
+    told_count: u64 = 0,
 
     pub fn deinit(self: *SimHost) void {
+        if (self.results) |*r| r.deinit();
         self.log.deinit(self.gpa);
         self.era_list.deinit(self.gpa);
     }
@@ -100,8 +107,14 @@ pub const SimHost = struct {
         self.delivered_next = @splat(0);
         self.show_limit = 0;
         self.committed_count = 0;
+        self.told_count = 0;
         self.diverged_at = null;
         self.inside = false;
+        if (self.results) |*r| r.deinit();
+        self.results = null;
+        if (self.results_mode != .none) {
+            self.results = .init(self.gpa, self, self.results_mode == .synchronous);
+        }
         self.fill_entry = null;
         self.disk_full = false;
         self.memory_full = false;
@@ -165,6 +178,7 @@ pub const SimHost = struct {
         self.log_next = @splat(0);
         var connections: [senders_max]u64 = @splat(0);
         for (self.log.items) |*e| {
+            if (results_file.is_result(e)) continue;
             self.log_next[e.source - 1] = e.msg_no + 1;
             connections[e.source - 1] = e.connection;
         }
@@ -244,6 +258,7 @@ pub const SimHost = struct {
     fn append(self: *SimHost, entry: *const Entry) void {
         self.model.check_sent(entry, self.index);
         self.log.append(self.gpa, entry.*) catch @panic("out of memory");
+        if (results_file.is_result(entry)) return self.model.note_held(self);
         const i = entry.source - 1;
         self.log_next[i] = entry.msg_no + 1;
         const st = &self.stages[i];
@@ -263,6 +278,7 @@ pub const SimHost = struct {
     pub fn append_staged(self: *SimHost, entry: *const Entry) Staged {
         if (self.dead()) return .no_memory;
         if (self.memory_full and self.dice.coin()) return .no_memory;
+        if (results_file.is_result(entry)) return .gone;
         if (entry.source == 0 or entry.source > senders_max) return .missing;
         const st = &self.stages[entry.source - 1];
         if (entry.connection < st.connection) return .gone;
@@ -274,6 +290,15 @@ pub const SimHost = struct {
         if (ours.length != entry.length) return .gone;
         self.append(&ours);
         return .ok;
+    }
+
+    /// Leader: a transaction that its program made in the reign of `epoch`.
+    pub fn append_made(self: *SimHost, entry: *const Entry, epoch: Epoch) bool {
+        if (self.dead() or self.memory_full and self.dice.coin()) return false;
+        self.model.on_assign(self);
+        self.model.on_made(entry, epoch, self.era_list.items[self.era_list.items.len - 1].epoch);
+        self.append(entry);
+        return true;
     }
 
     pub const Filled = enum { more, ok, no_memory, bad };
@@ -311,7 +336,8 @@ pub const SimHost = struct {
     /// The leader's turn: streams one after another, at most `turn_max` of one.
     pub fn order(self: *SimHost, wall_ms: u64, max: u32) u32 {
         if (self.dead() or max == 0) return 0;
-        var n: u32 = 0;
+        var n: u32 = if (self.results) |*r| r.order(wall_ms, max) else 0;
+        const made = n;
         var idle: u32 = 0;
         while (n < max and idle < senders_max) {
             const i = self.turn % senders_max;
@@ -326,7 +352,7 @@ pub const SimHost = struct {
             var taken: u32 = 0;
             while (n < max and taken < turn_max and st.begin < st.end) {
                 if (self.memory_full and self.dice.coin()) break;
-                if (n == 0) self.model.on_assign(self);
+                if (n == made) self.model.on_assign(self);
                 var e = self.model.entry_of(@intCast(i + 1), st.connection, st.begin);
                 e.time_ms = wall_ms;
                 self.append(&e);
@@ -351,7 +377,7 @@ pub const SimHost = struct {
     pub fn truncate(self: *SimHost, sqn: u64) Truncated {
         if (self.dead()) return .busy;
         if (self.inside) return .busy;
-        if (sqn < self.handed_count) return .delivered;
+        if (sqn < self.handed()) return .delivered;
         if (sqn < self.committed_count and !self.model.relaxed) {
             self.model.fail(.durability, "node {d} cuts its log to {d}, committed are {d}", .{
                 self.index, sqn, self.committed_count,
@@ -363,7 +389,8 @@ pub const SimHost = struct {
     }
 
     pub fn handed(self: *const SimHost) u64 {
-        return self.handed_count;
+        const r = if (self.results) |*r| r else return self.handed_count;
+        return r.logic.known_end(self.handed_count);
     }
 
     pub fn show(self: *SimHost, limit: u64) void {
@@ -377,10 +404,18 @@ pub const SimHost = struct {
         if (self.dead() or limit <= self.committed_count) return;
         self.model.on_committed(self, self.committed_count, limit);
         if (self.model.verdict.violation != null) return;
-        for (self.log.items[@intCast(self.committed_count)..@intCast(limit)]) |*e| {
+        self.committed_count = limit;
+        if (self.results == null) self.tell_to(limit);
+    }
+
+    /// Senders are told of what lies below.
+    pub fn tell_to(self: *SimHost, limit: u64) void {
+        if (self.dying or limit <= self.told_count) return;
+        for (self.log.items[@intCast(self.told_count)..@intCast(limit)]) |*e| {
+            if (results_file.is_result(e)) continue;
             self.stages[e.source - 1].committed = e.msg_no + 1;
         }
-        self.committed_count = limit;
+        self.told_count = limit;
         self.acks_changed = true;
     }
 
@@ -389,6 +424,7 @@ pub const SimHost = struct {
     }
 
     pub fn knows_stream(self: *const SimHost, entry: *const Entry) bool {
+        if (results_file.is_result(entry)) return true;
         if (entry.source == 0 or entry.source > senders_max) return false;
         return self.stages[entry.source - 1].known;
     }

@@ -4,6 +4,8 @@
 const std = @import("std");
 const cluster_file = @import("tier_cluster.zig");
 const mishaps = @import("tier_mishaps.zig");
+const tree = @import("../tier/tree.zig");
+const results = @import("tier_results.zig");
 const Cluster = cluster_file.Cluster;
 const Node = cluster_file.Node;
 
@@ -53,35 +55,51 @@ pub fn look_at_progress(c: *Cluster) void {
     for (c.senders[0..c.scenario.senders]) |*x| sum +%= x.acked + x.written;
     for (c.nodes[0..c.node_count]) |*node| if (node.alive) {
         sum +%= node.host.handed_count;
+        if (node.host.results) |*r| sum +%= r.next_no + r.logic.scanned;
     };
     if (sum != c.progress) {
         c.progress = sum;
         c.progress_ns = c.now_ns;
     }
+    if (c.arbiter.obeyed != tree.nobody) kill_forced(c);
     if (is_finished(c)) {
         c.phase = .done;
         return;
     }
     const still_ns = c.now_ns - c.progress_ns;
     if (still_ns < watchdog_ns + 4 * c.scenario.start_timeout_ns) return;
-    if (!c.was_forced and !mishaps.can_go_on(c, c.core_nodes)) {
-        return force(c);
-    }
+    const may_force = !c.was_forced and !mishaps.can_go_on(c, c.core_nodes);
+    if (may_force and force(c)) return;
     c.model.fail(.liveness, "no progress for {d} s: committed {d}, running {d}", .{
         still_ns / s, c.model.truth.items.len, c.arbiter.running,
     });
 }
 
 /// More members are lost than commits allow: the tier waits, as it must, until the operator
-/// takes the loss.
-fn force(c: *Cluster) void {
+/// takes the loss and names a leader. False: somebody leads.
+fn force(c: *Cluster) bool {
+    var chosen: u32 = @intCast(c.dice.below(c.scenario.members));
+    while (c.core_nodes >> @intCast(chosen) & 1 == 0) chosen = (chosen + 1) % c.scenario.members;
+    if (!c.arbiter.force(c, chosen)) return false;
     c.counts.stuck += 1;
-    c.counts.forced += 1;
     c.model.relaxed = true;
     c.was_forced = true;
-    c.arbiter.is_forced = true;
     c.progress_ns = c.now_ns;
-    c.arbiter.changed(c);
+    return true;
+}
+
+/// Whom the operator made a leader dies as such: the next one is elected as always, for the word
+/// counted once.
+fn kill_forced(c: *Cluster) void {
+    const node = &c.nodes[c.arbiter.obeyed];
+    c.arbiter.obeyed = tree.nobody;
+    c.counts.forced += 1;
+    // A kill is to lose nothing: nobody is forced twice.
+    if (c.scenario.record == .none or node.host.disk_full) return;
+    if (!node.alive or !in_core(c, node)) return;
+    c.counts.forced_killed += 1;
+    c.end(node, .kill, c.dice.coin());
+    c.start_at(node, c.now_ns + c.dice.below(4 * s));
 }
 
 fn is_finished(c: *Cluster) bool {
@@ -95,7 +113,11 @@ fn is_finished(c: *Cluster) bool {
         if (!in_core(c, node)) continue;
         if (!node.alive) return false;
         const h = &node.host;
-        if (h.handed_count != next or h.next() != next or h.diverged_at != null) return false;
+        const is_given = if (h.results) |*r|
+            results.is_finished(r, node.core.?.phase == .leading)
+        else
+            h.handed_count == next;
+        if (!is_given or h.next() != next or h.diverged_at != null) return false;
         if (node.core.?.role() == .sync or node.core.?.role() == .init) return false;
     }
     check_end(c);

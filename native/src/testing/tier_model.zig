@@ -8,6 +8,7 @@ const verdict_file = @import("verdict.zig");
 const dice_file = @import("dice.zig");
 const epochs = @import("../tier/epoch.zig");
 const tree = @import("../tier/tree.zig");
+const results_file = @import("../tier/results.zig");
 const Entry = @import("../tier/entry.zig").Entry;
 const SimHost = @import("tier_host.zig").SimHost;
 const Verdict = verdict_file.Verdict;
@@ -65,11 +66,16 @@ pub const Model = struct {
     /// lack what was committed, and members that delivered it must find out.
     relaxed: bool = false,
     resets: u64 = 0,
+    /// Transactions that programs made, and in which reign.
+    made: std.ArrayList(Truth) = .empty,
+    /// Number of the transaction that is committed next.
+    next_result: u64 = 0,
     hosts: []const *SimHost = &.{},
 
     pub fn deinit(self: *Model) void {
         for (self.reigns.items) |r| self.gpa.free(r.eras);
         self.truth.deinit(self.gpa);
+        self.made.deinit(self.gpa);
         self.reigns.deinit(self.gpa);
         self.established.deinit(self.gpa);
         self.winners.deinit(self.gpa);
@@ -95,7 +101,8 @@ pub const Model = struct {
     /// Byte `offset` and on of a message.
     pub fn bytes_of(entry: *const Entry, offset: u32, buffer: []u8) u32 {
         const window = entry.connection / connections_of_window;
-        const seed = dice_file.mix(dice_file.mix(entry.source, window), entry.msg_no);
+        const salt = if (entry.source == 0) entry.time_ms else window;
+        const seed = dice_file.mix(dice_file.mix(entry.source, salt), entry.msg_no);
         const n: u32 = @intCast(@min(buffer.len, entry.length -| offset));
         for (buffer[0..n], 0..) |*b, i| {
             const at = offset + i;
@@ -118,7 +125,28 @@ pub const Model = struct {
         };
     }
 
+    /// A program made a transaction in the reign of `epoch`.
+    pub fn on_made(self: *Model, entry: *const Entry, epoch: Epoch, assigned: Epoch) void {
+        self.made.append(self.gpa, .{ .entry = entry.*, .epoch = assigned }) catch oom();
+        if (!epochs.eql(epoch, assigned)) self.fail(.one_leader, "transaction {d} of epoch {d} " ++
+            "becomes one of epoch {d}", .{ entry.msg_no, epoch.number, assigned.number });
+    }
+
+    fn was_made(self: *const Model, entry: *const Entry) bool {
+        var i = self.made.items.len;
+        while (i > 0) {
+            i -= 1;
+            if (std.meta.eql(self.made.items[i].entry, entry.*)) return true;
+        }
+        return false;
+    }
+
     pub fn check_sent(self: *Model, entry: *const Entry, node: u8) void {
+        if (results_file.is_result(entry)) {
+            if (!self.was_made(entry)) self.fail(.integrity, "node {d}: nobody made " ++
+                "transaction {d}", .{ node, entry.msg_no });
+            return;
+        }
         if (entry.source == 0 or entry.source > senders_max) {
             return self.fail(.integrity, "node {d}: an entry of sender {d}", .{
                 node, entry.source,
@@ -250,6 +278,7 @@ pub const Model = struct {
                 host.index, sqn, epoch.number, r.epoch.number,
             });
         };
+        if (results_file.is_result(&t.entry)) return self.extend_result(host, sqn, t);
         const stream = &self.senders[t.entry.source - 1];
         if (!self.relaxed and t.entry.msg_no != stream.next and
             !self.may_jump(t.entry.source - 1, stream.next, t.entry.msg_no))
@@ -265,6 +294,20 @@ pub const Model = struct {
         }
         stream.next = t.entry.msg_no + 1;
         stream.connection = t.entry.connection;
+        self.note_truth(sqn, t);
+    }
+
+    fn extend_result(self: *Model, host: *const SimHost, sqn: usize, t: Truth) void {
+        if (!self.relaxed and t.entry.msg_no != self.next_result) {
+            return self.fail(.order, "node {d} commits transaction {d} at {d}, {d} is the next", .{
+                host.index, t.entry.msg_no, sqn, self.next_result,
+            });
+        }
+        self.next_result = t.entry.msg_no + 1;
+        self.note_truth(sqn, t);
+    }
+
+    fn note_truth(self: *Model, sqn: usize, t: Truth) void {
         self.truth.append(self.gpa, t) catch oom();
         for (self.hosts) |other| {
             if (!other.alive or other.handed_count <= sqn) continue;
@@ -359,13 +402,19 @@ pub const Model = struct {
         for (self.hosts) |h| {
             if (h.alive and h.handed_count > sqn) h.diverged(sqn);
             h.committed_count = @min(h.committed_count, sqn);
+            h.told_count = @min(h.told_count, sqn);
         }
         self.truth.shrinkRetainingCapacity(sqn);
         for (&self.senders) |*x| {
             x.next = 0;
             x.connection = 0;
         }
+        self.next_result = 0;
         for (self.truth.items) |t| {
+            if (results_file.is_result(&t.entry)) {
+                self.next_result = t.entry.msg_no + 1;
+                continue;
+            }
             self.senders[t.entry.source - 1].next = t.entry.msg_no + 1;
             self.senders[t.entry.source - 1].connection = t.entry.connection;
         }

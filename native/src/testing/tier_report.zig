@@ -26,13 +26,17 @@ pub fn totals(
         seeds, n.events, rate, hours,
     });
     try out.print("  lives {d}, campaigns {d}, leaders {d}, (S, need) written {d}, " ++
-        "separated {d}, out of bound {d}, logs lost by leave {d}\n", .{
+        "separated {d}, out of bound {d}, forced {d} (then killed {d}), " ++
+        "logs lost by leave {d}\n", .{
         n.lives,     n.campaigns, n.leaders, n.establishes,
-        n.separated, n.stuck,     n.resets,
+        n.separated, n.stuck,     n.forced,  n.forced_killed,
+        n.resets,
     });
     try out.print("  messages: {d} published, {d} committed, {d} delivered and checked\n", .{
         n.published, n.committed, n.delivered,
     });
+    if (n.openings > 0) try out.print("  transactions: {d} made, {d} applied and checked, " ++
+        "{d} openings\n", .{ n.results, n.applied, n.openings });
     const w = &n.network;
     try out.print("  datagrams: {d} sent, {d} arrived, lost {d}, in bursts {d}, cut off {d}, " ++
         "doubled {d}, corrupted {d}, delayed {d}; {d} NAKs, {d} FILLs\n", .{

@@ -11,6 +11,8 @@ pub const Faults = scenario.Faults;
 
 /// Seeds from here on are a tier's.
 pub const first_seed: u64 = 1 << 44;
+/// From here on programs replicate their results (`SyncMode` 1 and 2).
+pub const first_results_seed: u64 = 3 << 43;
 pub const members_max = 5;
 pub const observers_max = 2;
 /// One more: a member that was started a second time.
@@ -51,6 +53,7 @@ pub const Kind = enum {
 
 pub const Policy = enum { safe, freshest, race };
 pub const Record = enum { none, interval, commit };
+pub const ResultsMode = enum { none, synchronous, asynchronous };
 
 pub const Mishap = enum {
     kill,
@@ -137,6 +140,7 @@ pub const Scenario = struct {
     safety_ns: u64 = 60 * s,
     safety_events: u64 = 30_000,
     publish_total: u64 = 3000,
+    results: ResultsMode = .none,
 
     pub fn init(seed: u64) Scenario {
         var dice: Dice = .init(dice_file.mix(seed, 0x7469_6572));
@@ -154,6 +158,9 @@ pub const Scenario = struct {
         x.is_sealed = dice.chance(300_000);
         // As the configuration demands.
         if (x.ack_count >= x.members) x.ack_count = x.members - 1;
+        if (seed < first_results_seed) return x;
+        x.results = if (dice.coin()) .synchronous else .asynchronous;
+        x.use_committed = true;
         return x;
     }
 

@@ -8,6 +8,7 @@ const abi = @import("../abi.zig");
 const epochs = @import("../tier/epoch.zig");
 const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
+const results = @import("tier_results.zig");
 const Cluster = cluster_file.Cluster;
 const Node = cluster_file.Node;
 
@@ -81,6 +82,12 @@ pub fn consume(c: *Cluster, node: *Node) void {
         if (h.inside) c.wake(node, node.stalled_until_ns);
         return;
     }
+    if (h.results) |*r| {
+        results.consume(c, node, r);
+        h.inside = c.dice.below(16) == 0;
+        if (h.inside) c.wake(node, c.now_ns + 2 * ms);
+        return;
+    }
     const limit = @min(h.show_limit, h.handed_count + 256);
     while (h.handed_count < limit) {
         hand_over(c, node, h.handed_count);
@@ -93,7 +100,7 @@ pub fn consume(c: *Cluster, node: *Node) void {
     if (h.inside) c.wake(node, c.now_ns + 2 * ms);
 }
 
-fn hand_over(c: *Cluster, node: *Node, sqn: u64) void {
+pub fn hand_over(c: *Cluster, node: *Node, sqn: u64) void {
     const h = &node.host;
     const t: model_file.Truth = .{ .entry = h.log.items[@intCast(sqn)], .epoch = h.epoch_of(sqn) };
     const i = t.entry.source - 1;
@@ -156,6 +163,13 @@ pub fn check_separate(c: *Cluster, node: *Node) void {
         });
     }
     if (c.model.relaxed) return;
+    if (h.results) |*r| {
+        if (!results.may_separate(&c.model, r, range[0])) c.model.fail(.agreement, "node {d} " ++
+            "separates from {d} on, but all that its program made is committed", .{
+            node.index, range[0],
+        });
+        return;
+    }
     if (h.diverged_at) |at| if (range[0] > at) {
         return c.model.fail(.honesty, "node {d} separates from {d} on, delivered " ++
             "another message at {d}", .{ node.index, range[0], at });

@@ -35,8 +35,23 @@ pub fn decide(m: anytype, now_ns: u64) void {
     if (m.is_observer()) return begin_following(m, now_ns);
     if (v.running != tree.nobody) return claim_own(m, now_ns);
     if (m.pending != null or m.wants_resign or now_ns < m.stand_aside_until_ns) return;
+    if (yields(m, now_ns)) return;
     if (!is_intact(m) and now_ns < m.started_ns + limits.blank_delay_ns) return;
     campaign(m);
+}
+
+/// The operator lets this member lead with the freshest log that it can reach.
+fn is_forced(m: anytype) bool {
+    const v = m.view orelse return false;
+    if (mutant.on(.tier_forced_by_anybody)) return v.forced != tree.nobody;
+    return m.o.self != null and v.forced == m.o.self.?;
+}
+
+/// The operator chose another member, and it is there: nobody gets in its way, for a while.
+fn yields(m: anytype, now_ns: u64) bool {
+    const forced = m.view.?.forced;
+    if (forced == tree.nobody or is_forced(m) or !tree.has(m.present(), forced)) return false;
+    return now_ns < m.forced_since_ns + m.o.start_timeout_ns;
 }
 
 fn begin_following(m: anytype, now_ns: u64) void {
@@ -55,7 +70,8 @@ fn claim_own(m: anytype, now_ns: u64) void {
     if (m.pending != null or m.wants_resign) return;
     const v = &m.view.?;
     const is_ours = v.candidate == m.o.self.? and epochs.eql(v.epoch, m.epoch) and
-        !epochs.is_none(m.epoch) and !epochs.less(m.epoch, m.durable.promised);
+        !epochs.is_none(m.epoch) and !epochs.less(m.epoch, m.durable.promised) and
+        !epochs.eql(m.epoch, m.resigned);
     if (!is_ours or now_ns < m.stand_aside_until_ns) {
         m.wants_resign = true;
         return;
@@ -229,7 +245,7 @@ pub fn gather(m: anytype, now_ns: u64) void {
 /// Q: who promised and has all it ever acknowledged, ourselves included.
 fn intact_promises(m: anytype) Set {
     // Who may lose takes what there is.
-    const anybody = m.view.?.forced != 0 or m.o.policy == .freshest;
+    const anybody = is_forced(m) or m.o.policy == .freshest;
     var set: Set = if (is_intact(m)) m.self_set() else 0;
     for (m.peers[0..m.o.members.len], 0..) |*p, i| {
         const given = p.promise orelse continue;
@@ -252,7 +268,7 @@ fn is_enough(m: anytype, intact: Set, waited_ns: u64) bool {
     const v = &m.view.?;
     if (intact == 0) return false;
     if (mutant.on(.tier_recorded_master) and m.was_master) return true;
-    if (m.o.policy == .freshest or v.forced != 0) {
+    if (m.o.policy == .freshest or is_forced(m)) {
         return heard_all(m) or waited_ns >= m.o.heartbeat_interval_ns;
     }
     if (epochs.is_none(v.established_epoch)) {
@@ -286,7 +302,7 @@ fn take_freshest(m: anytype, now_ns: u64, intact: Set) void {
         next = given.next;
     }
     assert(best != tree.nobody);
-    if (m.view.?.forced != 0) m.notices.log(.tier_forced, .imp, .{ .args = .{
+    if (is_forced(m)) m.notices.log(.tier_forced, .imp, .{ .args = .{
         number(m.epoch.number), number(best), number(next), 0,
     } });
     if (m.is_tree_wiped) m.notices.log(.tier_tree_wiped, .imp, .{ .args = .{
@@ -359,7 +375,7 @@ fn take_over(m: anytype, now_ns: u64) void {
 fn first_quorum(m: anytype) tree.Quorum {
     const v = &m.view.?;
     const self = m.self_set();
-    const is_alone = epochs.is_none(v.established_epoch) or v.forced != 0 or
+    const is_alone = epochs.is_none(v.established_epoch) or is_forced(m) or
         m.o.members.len == 1 or m.o.policy == .race;
     if (is_alone) return .{ .set = self, .need = 0 };
     var q = v.established;

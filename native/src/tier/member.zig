@@ -204,9 +204,13 @@ pub fn Member(comptime Host: type) type {
         pending: ?tree.Command = null,
         is_command_taken: bool = false,
         wants_resign: bool = false,
+        /// The last epoch whose `running` was given up, or was to be: never to be claimed.
+        resigned: Epoch = .{},
         /// A view says that `running` is not ours; it may have been read before our win.
         wants_read: bool = false,
         stand_aside_until_ns: u64 = 0,
+        /// Since when the tree names the one whom the operator lets lead.
+        forced_since_ns: u64 = 0,
 
         // ---- role
         phase: Phase = .idle,
@@ -510,6 +514,7 @@ pub fn Member(comptime Host: type) type {
             if (self.view) |old| if (v.serial -% old.serial > std.math.maxInt(u32) / 2) return;
             const is_first = self.view == null;
             if (is_first and v.session != .connected) return;
+            if (is_first or self.view.?.forced != v.forced) self.on_forced(now_ns, v);
             self.view = v.*;
             if (!mutant.on(.tier_master_unread)) self.floor = epochs.max(self.floor, v.epoch);
             switch (self.phase) {
@@ -521,6 +526,12 @@ pub fn Member(comptime Host: type) type {
                 else => {},
             }
             self.tell_role();
+        }
+
+        /// The operator has chosen, or what was chosen has led: nobody waits for what came before.
+        fn on_forced(self: *Self, now_ns: u64, v: *const tree.View) void {
+            self.forced_since_ns = now_ns;
+            if (self.o.self != null and v.forced == self.o.self.?) self.stand_aside_until_ns = 0;
         }
 
         /// Somebody else wrote `master`: this member's win is over.
@@ -551,7 +562,8 @@ pub fn Member(comptime Host: type) type {
             if (a.serial != c.serial) return;
             self.pending = null;
             switch (c.kind) {
-                .none, .resign => {},
+                .none => {},
+                .resign => self.on_resigned(a),
                 .read => self.on_read(now_ns, a),
                 .campaign => election.on_campaigned(self, now_ns, a),
                 .establish => if (self.phase == .establishing)
@@ -562,6 +574,13 @@ pub fn Member(comptime Host: type) type {
             self.tell_role();
         }
 
+        /// `running` is gone, though the view that says so may be on its way.
+        fn on_resigned(self: *Self, a: *const tree.Answer) void {
+            const v = if (self.view) |*v| v else return;
+            const me = self.o.self orelse return;
+            if (a.outcome == .done and v.running == me) v.running = tree.nobody;
+        }
+
         /// What the arbiter is to do, once. Nothing while it is at something.
         pub fn command(self: *Self) ?tree.Command {
             if (self.pending) |c| {
@@ -570,6 +589,7 @@ pub fn Member(comptime Host: type) type {
                 return c;
             }
             if (!self.wants_resign and !self.wants_read) return null;
+            if (self.wants_resign) self.resigned = self.epoch;
             self.order_command(if (self.wants_resign) .resign else .read, self.quorum);
             if (self.wants_resign) self.wants_resign = false;
             self.wants_read = false;

@@ -6,12 +6,14 @@ const member = @import("member.zig");
 const seal = @import("../wire/seal.zig");
 const abi = @import("../abi.zig");
 const Notices = @import("../session/notices.zig").Notices;
+const tree = @import("tree.zig");
 const bed = @import("test_tier.zig");
 const Tier = bed.Tier;
 const member_count = bed.member_count;
 
 const expect = std.testing.expect;
 const expectEqual = std.testing.expectEqual;
+const ms = std.time.ns_per_ms;
 
 test "members elect a leader, agree on the order, and go on when the leader dies" {
     const gpa = std.testing.allocator;
@@ -123,4 +125,82 @@ fn lines_of(notices: *Notices, key: abi.LogKey) u32 {
             count += @intFromBool(notice.code == @backingInt(key));
         }
     }
+}
+
+test "the operator lets a member lead, once, with the freshest log that it reaches" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    const is_single = struct {
+        fn holds(x: *Tier) bool {
+            const l = x.leads() orelse return false;
+            return x.members[l].role() == .single and x.view.running == l;
+        }
+    }.holds;
+    t.start(0);
+    try t.run_until(is_single);
+    t.stage_everywhere(0, 50, null);
+    try t.run_until(Tier.has_all);
+    // Member 2 has a part of it, and member 1 nothing.
+    t.hosts[2].begin_era(t.view.established_epoch);
+    for (0..20) |no| try t.hosts[2].log.append(gpa, bed.TestHost.entry_of(no, 1));
+    t.hosts[2].durable = t.hosts[0].durable;
+    t.hosts[2].durable.is_intact = false;
+    t.kill(0);
+    t.start(1);
+    t.start(2);
+    for (0..100_000) |_| t.step();
+    try expectEqual(null, t.leads());
+    // The one with nothing is chosen: it takes over what the other one has.
+    t.view.forced = 1;
+    t.view.master_version += 1;
+    t.changed();
+    const asked_ns = t.now_ns;
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.leads() == 1 and x.members[1].role() == .active;
+        }
+    }.holds);
+    // Long before a candidate without a quorum would have tried again.
+    try expect(t.now_ns - asked_ns < 4000 * ms);
+    const eras = t.hosts[1].eras();
+    try expectEqual(20, eras[eras.len - 1].first_sqn);
+    try expectEqual(tree.nobody, t.view.forced);
+    // What was lost is ordered again where senders still have it.
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.hosts[1].next() == 50 and x.hosts[2].next() == 50;
+        }
+    }.holds);
+}
+
+test "what the operator asked of a member that is not there keeps nobody else from leading" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.view.forced = 2;
+    t.start(0);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.members[0].role() == .single;
+        }
+    }.holds);
+    try expectEqual(tree.nobody, t.view.forced);
+}
+
+test "members make way for the one that the operator chose, for a while" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.view.forced = 2;
+    // It is there, and does nothing.
+    t.view.present |= tree.set_of(2);
+    t.start(0);
+    const began_ns = t.now_ns;
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.members[0].role() == .single;
+        }
+    }.holds);
+    try expect(t.now_ns - began_ns >= 5000 * ms);
 }

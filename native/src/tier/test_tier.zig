@@ -153,7 +153,7 @@ pub const Tier = struct {
         .running = tree.nobody,
         .established = .{},
         .present = 0,
-        .forced = 0,
+        .forced = tree.nobody,
     },
     image: [2048]u8 align(8) = undefined,
     /// Datagrams of the last step.
@@ -257,6 +257,7 @@ pub const Tier = struct {
                 v.established_epoch = c.epoch;
                 v.established_leader = c.leader;
                 v.established = c.quorum;
+                v.forced = tree.nobody;
                 v.master_version += 1;
                 outcome = .done;
             },

@@ -57,7 +57,8 @@ pub const View = extern struct {
     established: Quorum,
     /// Who is in `classer`.
     present: Set,
-    /// The operator asked this member to lead whatever is established (`rcm tier force-leader`).
+    /// Whom the operator lets lead without the usual condition (`rcm tier force-leader`), or
+    /// `nobody`. The next epoch that is established takes it out of the tree.
     forced: u32,
     pad: u32 = 0,
 };

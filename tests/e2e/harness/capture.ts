@@ -31,7 +31,7 @@ export function readCapture<Field extends string>(
   return run.stdout.split("\n").filter((line) => line !== "").map((line) => {
     const cells = line.split("\t");
     const row = fields.map((field, i) => [field, (cells[i] ?? "").split(",")] as const);
-    return Object.fromEntries(row) as Record<Field, readonly string[]>;
+    return Object.fromEntries(row) as unknown as Record<Field, readonly string[]>;
   });
 }
 

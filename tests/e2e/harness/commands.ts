@@ -99,6 +99,8 @@ export interface Commands {
       journal?: string;
       /** Topic of the context on which each message is sent on, before it counts. */
       forward?: string;
+      /** Each message makes one transaction; a journal of those that were made and given. */
+      results?: string;
     };
     out: null;
   };

@@ -109,6 +109,8 @@ export interface ReceiverOptions {
   readonly journal?: string;
   /** Topic on which it sends on what it is given. */
   readonly forward?: string;
+  /** Journal of transactions: each message makes one (`SyncMode` 1 and 2). */
+  readonly results?: string;
 }
 export interface SenderOptions {
   /** Default `["t"]`. */

@@ -22,12 +22,14 @@ import {
   type RcmReceiver,
   RcmRole,
   RcmStatus,
+  type RcmTierSync,
   type RcmTransmitter,
 } from "../../../mod.ts";
 import type { BigReport, Commands, Report, SendRun, StreamName } from "./commands.ts";
 import { checkContent, type ContentFound, fillContent, sizeOf } from "./content.ts";
 import { createHistory } from "./history.ts";
 import { createJournal, type Journal } from "./journal.ts";
+import { createResults, type Results } from "./results.ts";
 import { refuseForces } from "./seccomp.ts";
 
 /** Messages from this size on are hashed and reported one by one. */
@@ -52,6 +54,7 @@ interface Member {
   readonly history: ReturnType<typeof createHistory>;
   journal: Journal | null;
   forward: string | null;
+  results: { readonly sync: RcmTierSync; readonly journal: Results } | null;
   messages: number;
   bytes: number;
   wrong: number;
@@ -192,6 +195,12 @@ function onMessage(m: Member, data: Uint8Array, sqn: number, txArg: number, info
     const status = m.transmitters.get(m.forward)!.sendData(data, 1, info.getMsgArg());
     if (status !== RcmStatus.OK) return status;
   }
+  if (m.results !== null) {
+    checkContent(data, info.getMsgArg(), found);
+    const { sync, journal } = m.results;
+    const status = journal.make(sync, sqn, found.seed, found.index);
+    if (status !== RcmStatus.OK) return status;
+  }
   take(m, data, sqn, txArg, {
     from: info.getTxContextName(),
     topic: info.getTopicName(),
@@ -315,6 +324,7 @@ function newMember(name: string): Member {
     history: createHistory(),
     journal: null,
     forward: null,
+    results: null,
     messages: 0,
     bytes: 0,
     wrong: 0,
@@ -389,8 +399,12 @@ const handlers: Handlers = {
     m.transmitters.set(topic, m.context.createTransmitter(topic, partitions ?? null, txArg ?? 0));
     return null;
   },
-  receiver({ context, delivery = "callback", journal, forward }) {
+  receiver({ context, delivery = "callback", journal, forward, results }) {
     const m = member(context);
+    if (results !== undefined) {
+      const journal = createResults(results);
+      m.results = { sync: m.context.createTierSync(0, journal), journal };
+    }
     m.forward = forward ?? null;
     if (journal !== undefined) m.journal = createJournal(journal);
     m.delivery = delivery;

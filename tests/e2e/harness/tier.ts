@@ -22,6 +22,8 @@ export interface TierWish {
   readonly transport?: Record<string, unknown>;
   /** Topic on which every member sends on what it is given; context "sink" receives it. */
   readonly forward?: string;
+  /** Each message makes one transaction (`SyncMode` 1 and 2). */
+  readonly results?: boolean;
   /** By member, then by sender. */
   readonly hosts?: readonly Host[];
 }
@@ -31,6 +33,8 @@ export interface TierMember {
   readonly name: string;
   readonly workDir: string;
   readonly journals: string[];
+  /** Of transactions, a life each. */
+  readonly results: string[];
   node: Node | null;
 }
 
@@ -91,6 +95,7 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
     name,
     workDir: join(bed.folder, `work-${name}`),
     journals: [],
+    results: [],
     node: null,
   }));
 
@@ -127,8 +132,11 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
       member.node = node;
       const journal = join(bed.folder, `${member.name}-${member.journals.length}.journal`);
       member.journals.push(journal);
+      const results = join(bed.folder, `${member.name}-${member.results.length}.results`);
+      member.results.push(results);
       await node.receiver(member.name, {
         journal,
+        ...(wish.results === true ? { results } : {}),
         ...(forward === undefined ? {} : { forward }),
       });
       return node;
