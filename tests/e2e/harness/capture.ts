@@ -42,7 +42,10 @@ export const PROBE_PORT = 35010;
  * Captures on the loopback interface until `stop`. tshark tells that it captures before it does,
  * and writes in batches: at both ends probes are sent until they stand in the file.
  */
-export async function startCapture(path: string, filter: string): Promise<{ stop(): Promise<void> }> {
+export async function startCapture(
+  path: string,
+  filter: string,
+): Promise<{ stop(): Promise<void> }> {
   const args = ["-i", "lo", "-f", filter, "-w", path, "-B", "64"];
   const child = spawn("tshark", args, { stdio: ["ignore", "ignore", "pipe"] });
   let text = "";
