@@ -477,7 +477,9 @@ export fn rcm_tier_syn(
     results.flush_ahead();
     const piece = results.look() orelse return 0;
     told.* = .{ @floatFromInt(piece.number), @floatFromInt(piece.bytes.len) };
-    if (piece.bytes.len <= capacity) @memcpy(slice(buffer, capacity)[0..piece.bytes.len], piece.bytes);
+    if (piece.bytes.len <= capacity) {
+        @memcpy(slice(buffer, capacity)[0..piece.bytes.len], piece.bytes);
+    }
     return 1;
 }
 
