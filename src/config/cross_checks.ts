@@ -276,8 +276,9 @@ function checkTierKey(first: Node, node: Node, because: string, faults: Faults):
   const wanted = look(first.entry, "GroupKey");
   const found = look(node.entry, "GroupKey");
   if (!wanted.isKnown || !found.isKnown || wanted.value === found.value) return;
-  const what = wanted.value === undefined ? `no key, ${because}` : `the same key ${because}`;
-  faults.expected(found.at, what, found.value === undefined ? "nothing" : "another one");
+  const what = wanted.value === undefined ? "nothing" : "the same key";
+  const other = wanted.value === undefined ? "a key" : "another one";
+  faults.expected(found.at, `${what}, ${because}`, found.value === undefined ? "nothing" : other);
 }
 
 function sortedText({ all }: Routes): string {
