@@ -90,5 +90,6 @@ export function nativeText(
     isManual: false,
     countersText: "{}",
     stateDirectory: workDir,
+    startTransNo: 0,
   });
 }

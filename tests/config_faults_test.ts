@@ -492,6 +492,13 @@ test("members of a tier agree", () => {
   assert.deepEqual(differing({ AckCount: -1 }), at("AckCount", "1", "-1"));
   assert.deepEqual(differing({ SyncMode: 1 }), at("SyncMode", "0", "1"));
   assert.deepEqual(differing({ UseCommitted: 1 }), at("UseCommitted", "0", "1"));
+  const key = "5a".repeat(32);
+  assert.deepEqual(differing({ GroupKey: key }), at("GroupKey", "nothing", "a key"));
+  const keyed = change(tier(), {
+    "Contexts[1]": { GroupKey: key },
+    "Contexts[2]": { GroupKey: "a5".repeat(32) },
+  });
+  assert.deepEqual(faultsOf(keyed), at("GroupKey", "the same key", "another one"));
   assert.deepEqual(differing({ AckCount: 0 }), [], "0 means 1");
   assert.deepEqual(differing({ TTL: 1, SyncMaxDiff: 1, IsObserver: 1 }), [], "others may differ");
 });

@@ -54,6 +54,7 @@ const PUBLISHED: Readonly<Record<number, string>> = {
   22110: "tier_unsafe_policy",
   22111: "tier_unheard",
   22112: "tier_leader_silent",
+  22113: "tier_unauthenticated",
   22120: "tier_results_open",
   23001: "event_callback_threw",
   23002: "handler_refused",

@@ -56,6 +56,7 @@ test {
     _ = @import("testing/tier_scenario.zig");
     _ = @import("tier/entry.zig");
     _ = @import("tier/epoch.zig");
+    _ = @import("tier/keys_test.zig");
     _ = @import("tier/limits.zig");
     _ = @import("tier/member_test.zig");
     _ = @import("tier/sealing.zig");

@@ -266,8 +266,19 @@ function checkTier(tier: string, members: readonly Node[], faults: Faults): void
       if (agreedValue(name, wanted.value) === agreedValue(name, found.value)) continue;
       faults.expected(found.at, `${plain(wanted.value)}, ${because}`, plain(found.value));
     }
+    checkTierKey(first, node, because, faults);
   }
   checkAckCount(tier, members, faults);
+}
+
+/** Keys are not shown. */
+function checkTierKey(first: Node, node: Node, because: string, faults: Faults): void {
+  const wanted = look(first.entry, "GroupKey");
+  const found = look(node.entry, "GroupKey");
+  if (!wanted.isKnown || !found.isKnown || wanted.value === found.value) return;
+  const what = wanted.value === undefined ? "nothing" : "the same key";
+  const other = wanted.value === undefined ? "a key" : "another one";
+  faults.expected(found.at, `${what}, ${because}`, found.value === undefined ? "nothing" : other);
 }
 
 function sortedText({ all }: Routes): string {

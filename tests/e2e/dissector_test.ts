@@ -5,13 +5,13 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { createSocket } from "node:dgram";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import process from "node:process";
+import { PROBE_PORT, startCapture } from "./harness/capture.ts";
 import { type Packet, pcapFile } from "../vectors/pcap.ts";
 import {
   bodyLayout,
@@ -353,66 +353,6 @@ test("a real session is dissected without a complaint", needsCapture, async () =
     rmSync(folder, { recursive: true, force: true });
   }
 });
-
-/** Nobody listens there: what is sent to it shows how far the capture has come. */
-const PROBE_PORT = 35010;
-
-/**
- * Captures on the loopback interface until `stop`. tshark tells that it captures before it does,
- * and writes in batches: at both ends probes are sent until they stand in the file.
- */
-async function startCapture(path: string, filter: string): Promise<{ stop(): Promise<void> }> {
-  const args = ["-i", "lo", "-f", filter, "-w", path, "-B", "64"];
-  const child = spawn("tshark", args, { stdio: ["ignore", "ignore", "pipe"] });
-  let text = "";
-  child.stderr.on("data", (chunk: Uint8Array) => text += new TextDecoder().decode(chunk));
-  let failure: string | null = null;
-  const closed = new Promise<void>((resolve) => {
-    child.on("error", (error) => {
-      failure = error.message;
-      resolve();
-    });
-    child.on("close", () => {
-      failure ??= `tshark ended: ${text}`;
-      resolve();
-    });
-  });
-  const socket = createSocket("udp4");
-  let number = 0;
-  const reach = async () => {
-    const from = number;
-    for (const limit = Date.now() + 60_000; Date.now() < limit;) {
-      if (failure !== null) throw new Error(failure);
-      socket.send(`probe ${number}.`, PROBE_PORT, "127.0.0.1");
-      number += 1;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      const captured = existsSync(path) ? readFileSync(path, "latin1") : "";
-      for (let i = from; i < number; i += 1) if (captured.includes(`probe ${i}.`)) return;
-    }
-    throw new Error(`tshark writes nothing to ${path}: ${text}`);
-  };
-  const stop = async () => {
-    child.kill("SIGINT");
-    await closed;
-  };
-  try {
-    await reach();
-  } catch (error) {
-    await stop();
-    socket.close();
-    throw error;
-  }
-  let stopped = false;
-  return {
-    async stop() {
-      if (stopped) return;
-      stopped = true;
-      if (failure === null) await reach();
-      await stop();
-      socket.close();
-    },
-  };
-}
 
 /** A sender and a receiver in this process: small messages and one in fragments; all arrive. */
 async function runSession(folder: string, port: number): Promise<void> {

@@ -675,6 +675,9 @@ local function add_items(tree, tvb, at, stop, layout, count, label)
 end
 
 local function entry_text(tvb, at)
+  if tvb(at + 28, 2):le_uint() == 0 then
+    return "result " .. tostring(tvb(at + 8, 8):le_uint64()) .. ", " .. plural(tvb(at + 24, 4):le_uint(), "byte")
+  end
   return tvb(at + 28, 2):le_uint() .. "." .. tvb(at + 30, 2):le_uint() .. " message " ..
     tostring(tvb(at + 8, 8):le_uint64()) .. ", " .. plural(tvb(at + 24, 4):le_uint(), "byte")
 end

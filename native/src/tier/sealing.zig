@@ -106,8 +106,8 @@ pub const Sealing = struct {
         return all;
     }
 
-    /// Opens a datagram in place, and takes seal and flag off it. The key that it opened with; null:
-    /// it is not of this group. Nothing is remembered: `accept` follows.
+    /// Opens a datagram in place, and takes seal and flag off it. The key that it opened with;
+    /// null: it is not of this group. Nothing is remembered: `accept` follows.
     pub fn open(self: *const Sealing, known: ?*const Opening, bytes: []align(8) u8) ?seal.Key {
         const h: *frame.Header = @ptrCast(bytes.ptr);
         assert(h.flags().sealed and h.length == bytes.len);

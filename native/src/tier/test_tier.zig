@@ -179,28 +179,39 @@ pub const Tier = struct {
         return make_with(gpa, .{ .ack_count = ack_count, .keys = keys });
     }
 
-    pub const Make = struct { ack_count: i32 = 1, keys: Keys = @splat(null), cluster: u16 = 0 };
+    pub const Make = struct {
+        ack_count: i32 = 1,
+        keys: Keys = @splat(null),
+        cluster: u16 = 0,
+        is_batched: bool = false,
+        send_window: u32 = 256,
+        sync_max_diff: u64 = 10,
+        policy: member.Policy = .safe,
+        /// The last one follows only.
+        has_observer: bool = false,
+    };
 
     pub fn make_with(gpa: std.mem.Allocator, o: Make) !*Tier {
         const t = try gpa.create(Tier);
         t.* = .{ .hosts = @splat(.{ .gpa = gpa }), .members = undefined };
+        const voters = member_count - @as(usize, @intFromBool(o.has_observer));
         for (0..member_count) |i| t.members[i] = try .init(gpa, .{
             .cluster = o.cluster,
-            .members = &names,
-            .self = @intCast(i),
+            .members = names[0..voters],
+            .self = if (i < voters) @intCast(i) else null,
             .id = names[i].id,
             .ack_count = o.ack_count,
             .use_committed = false,
-            .is_batched = false,
-            .sync_max_diff = 10,
-            .send_window = 256,
+            .is_batched = o.is_batched,
+            .sync_max_diff = o.sync_max_diff,
+            .send_window = o.send_window,
             .heartbeat_interval_ns = 1000 * ms,
             .heartbeat_timeout_ns = 3000 * ms,
             .ack_interval_ns = 1000 * ms,
             .ack_timeout_ns = 3000 * ms,
             .start_timeout_ns = 5000 * ms,
             .session_timeout_ns = 2000 * ms,
-            .policy = .safe,
+            .policy = o.policy,
             .config_hash = 77,
             .datagram_bytes = 1472,
             .group_key = o.keys[i],
@@ -218,7 +229,7 @@ pub const Tier = struct {
     pub fn start(t: *Tier, i: usize) void {
         t.alive[i] = true;
         t.members[i].start(t.now_ns, t.hosts[i].durable, 1000 + i);
-        t.view.present |= tree.set_of(@intCast(i));
+        if (!t.members[i].is_observer()) t.view.present |= tree.set_of(@intCast(i));
         t.changed();
     }
 

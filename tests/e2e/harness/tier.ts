@@ -17,6 +17,8 @@ export interface TierWish {
   readonly arbitration: { readonly address: string; readonly path: string };
   /** Values of all members. */
   readonly values?: Record<string, unknown>;
+  /** Values of one member. */
+  readonly of?: (place: number) => Record<string, unknown>;
   readonly transport?: Record<string, unknown>;
   /** Topic on which every member sends on what it is given; context "sink" receives it. */
   readonly forward?: string;
@@ -66,7 +68,7 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
     transport: wish.transport ?? {},
     contexts: [
       ...senders.map((Name) => ({ Name, TxTopics: [{ Name: "t" }] })),
-      ...names.map((Name) => ({
+      ...names.map((Name, place) => ({
         Name,
         IsSingleton: 0,
         TierName: "tier",
@@ -84,6 +86,7 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
         RxTopics: [{ Name: "t" }],
         ...(forward === undefined ? {} : { TxTopics: [{ Name: forward }] }),
         ...wish.values,
+        ...wish.of?.(place),
       })),
       ...(forward === undefined ? [] : [{ Name: "sink", RxTopics: [{ Name: forward }] }]),
     ],
