@@ -18,7 +18,15 @@ import {
   zigFlags,
   zigLayouts,
 } from "./vectors/document.ts";
-import { crc32c, encode, fromHex, readVectors, toHex, typeName } from "./vectors/wire.ts";
+import {
+  crc32c,
+  encode,
+  fromHex,
+  readVectors,
+  toHex,
+  typeName,
+  typeNumber,
+} from "./vectors/wire.ts";
 
 const protocol = projectText("docs/protocol.md");
 const files = projectText("docs/files.md");
@@ -30,6 +38,8 @@ const counters = projectText("native/src/stats/counters.zig");
 const recordFile = projectText("native/src/order/record_file.zig");
 const limits = projectText("native/src/session/limits.zig");
 const seal = projectText("native/src/wire/seal.zig");
+const tierFrame = projectText("native/src/wire/tier_frame.zig");
+const tierLimits = projectText("native/src/tier/limits.zig");
 
 /** Zig's structs as the document tells of them: nested structs field by field. */
 function wireLayouts(): Layouts {
@@ -44,9 +54,9 @@ function wireLayouts(): Layouts {
 
 function expand(field: LayoutField, epoch: readonly LayoutField[]): LayoutField[] {
   const { name, offset } = field;
-  if (name === "epoch") {
+  if (["epoch", "adopted", "promised"].includes(name)) {
     return epoch.map((part) => ({
-      name: `epoch.${part.name}`,
+      name: `${name}.${part.name}`,
       offset: offset + part.offset,
       size: part.size,
     }));
@@ -54,6 +64,33 @@ function expand(field: LayoutField, epoch: readonly LayoutField[]): LayoutField[
   if (name !== "connection_flags") return [field];
   return [{ name: "connection", offset, size: 7 }, { name: "flags", offset: offset + 7, size: 1 }];
 }
+
+/** A struct of a file, with the words around it. */
+function zigStruct(text: string, name: string): string {
+  const found = new RegExp(`^pub const ${name} = extern struct \\{.*?\\};$`, "ms").exec(text);
+  if (found === null) throw new Error(`no ${name}`);
+  return found[0];
+}
+
+/** The tier's structs, under the names that the document has for them. */
+function tierLayouts(): Layouts {
+  const text = [
+    zigStruct(frame, "Epoch"),
+    projectText("native/src/tier/entry.zig"),
+    zigStruct(projectText("native/src/tier/epoch.zig"), "Era"),
+    zigStruct(recordFile, "StreamEntry"),
+    tierFrame,
+  ].join("\n");
+  const layouts = zigLayouts(text);
+  const epoch = layouts.get("Epoch")!;
+  return new Map(
+    [...layouts].filter(([name]) => name !== "Epoch" && name !== "StreamEntry").map((
+      [name, fields],
+    ) => [`Tier${name}`, fields.flatMap((field) => expand(field, epoch))]),
+  );
+}
+
+const allLayouts = (): Layouts => new Map([...wireLayouts(), ...tierLayouts()]);
 
 function assertSameLayouts(actual: Layouts, expected: Layouts, what: string): void {
   assert.deepEqual([...actual.keys()].sort(), [...expected.keys()].sort(), `${what}: structs`);
@@ -66,11 +103,13 @@ const upper = (names: ReadonlyMap<number, string>) =>
   new Map([...names].map(([n, name]) => [n, name.toUpperCase()]));
 
 test("every struct of the wire stands in docs/protocol.md as it is in the code", () => {
-  assertSameLayouts(documentLayouts(protocol), wireLayouts(), "docs/protocol.md");
+  assertSameLayouts(documentLayouts(protocol), allLayouts(), "docs/protocol.md");
 });
 
 test("the dissector shows every field where it is", () => {
-  assertSameLayouts(luaLayouts(dissector), wireLayouts(), "rcm.lua");
+  const streamEntry = zigLayouts(recordFile, { "limits.page_bytes": 4096 }).get("StreamEntry")!;
+  const expected = new Map([...allLayouts(), ["StreamEntry", streamEntry] as const]);
+  assertSameLayouts(luaLayouts(dissector), expected, "rcm.lua");
 });
 
 test("a header's fields leave no hole", () => {
@@ -87,7 +126,9 @@ test("a header's fields leave no hole", () => {
 test("types, reasons and flags are the same in code, document and dissector", () => {
   const types = upper(zigEnum(frame, "Type"));
   assert.deepEqual(documentNumbers(protocol, "types"), types);
-  assert.deepEqual(luaNumbers(dissector, "types"), types);
+  const tierTypes = upper(zigEnum(tierFrame, "Type"));
+  assert.deepEqual(documentNumbers(protocol, "tier types"), tierTypes);
+  assert.deepEqual(luaNumbers(dissector, "types"), new Map([...types, ...tierTypes]));
   const rst = zigEnum(frame, "RstReason");
   assert.deepEqual(documentNumbers(protocol, "enum: RstReason"), rst);
   assert.deepEqual(luaNumbers(dissector, "rst_reasons"), rst);
@@ -121,6 +162,18 @@ test("the constants of the document are those of the code", () => {
   assert.deepEqual(new Map([...actual].sort()), new Map([...expected].sort()));
 });
 
+test("the constants of the tier are those of the code", () => {
+  const actual = documentConstants(protocol, "tier constants");
+  for (const [name, value] of actual) {
+    const line = new RegExp(`^pub const ${name} = [\\w *]+;$`, "m").exec(tierLimits);
+    assert.ok(line, `no ${name} in native/src/tier/limits.zig`);
+    assert.equal(value, zigConstants(line[0]).get(name), name);
+  }
+  for (const [, name] of tierLimits.matchAll(/^pub const (\w+_ns) =/gm)) {
+    assert.ok(actual.has(name!), `${name} is not in the document`);
+  }
+});
+
 test("the files are as docs/files.md says", () => {
   const numbers = { "limits.page_bytes": 4096 };
   const expected = new Map([
@@ -134,12 +187,15 @@ test("the files are as docs/files.md says", () => {
 
 test("an encoder that follows the document makes the library's datagrams", () => {
   const vectors = readVectors();
-  const seen = new Set<string>();
+  const seen = new Set<number>();
   for (const vector of vectors) {
     assert.equal(toHex(encode(vector)), vector.hex, vector.name);
-    seen.add(typeName(vector));
+    seen.add(typeNumber(vector));
   }
-  assert.deepEqual([...seen].sort(), [...documentNumbers(protocol, "types").values()].sort());
+  const numbers = ["types", "tier types"].flatMap((mark) => [
+    ...documentNumbers(protocol, mark).keys(),
+  ]);
+  assert.deepEqual([...seen].sort((a, b) => a - b), numbers);
 });
 
 test("CRC32C has its well-known check value", () => {
@@ -155,12 +211,13 @@ test("the example of the document is the vector ACK", () => {
 
 test("a sealed vector's key follows from the document's derivation", () => {
   const sealed = readVectors().filter((vector) => vector.key !== undefined);
-  assert.equal(sealed.length, 2);
+  assert.equal(sealed.length, 3);
   for (const vector of sealed) {
     const info = new DataView(new ArrayBuffer(32));
     new Uint8Array(info.buffer).set(new TextEncoder().encode("rcm seal"));
     const fromReceiver = typeName(vector) === "ACK";
-    info.setUint8(8, fromReceiver ? 1 : 0);
+    const fromMember = typeName(vector) === "COMMIT";
+    info.setUint8(8, fromReceiver ? 1 : fromMember ? 2 : 0);
     info.setUint8(9, 0);
     info.setUint16(10, Number(vector.header["cluster"]), true);
     info.setUint16(12, Number(vector.header["source"]), true);

@@ -93,6 +93,7 @@ pub const LogKey = enum(u32) {
     tier_unsafe_policy = 22110,
     tier_unheard = 22111,
     tier_leader_silent = 22112,
+    tier_unauthenticated = 22113,
     gso_unavailable = 22001,
     gro_unavailable = 22002,
     receive_buffer_small = 22003,

@@ -18,6 +18,8 @@ const frames = @import("wire/frame_fuzz.zig");
 const sender = @import("session/sender_fuzz.zig");
 const receiver = @import("session/receiver_fuzz.zig");
 const recovery = @import("window/recovery_fuzz.zig");
+const tier_frames = @import("wire/tier_frame_fuzz.zig");
+const member = @import("tier/member_fuzz.zig");
 
 const Target = struct {
     name: []const u8,
@@ -41,6 +43,8 @@ const targets = [_]Target{
     .{ .name = "sender", .run = sender.run },
     .{ .name = "receiver", .run = receiver.run },
     .{ .name = "recovery", .run = recovery.run },
+    .{ .name = "tier_frame", .run = tier_frames.run },
+    .{ .name = "tier", .run = member.run },
 };
 
 const canary: Target = .{ .name = "canary", .run = frames.Canary.run };

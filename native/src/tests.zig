@@ -57,6 +57,7 @@ test {
     _ = @import("tier/epoch.zig");
     _ = @import("tier/limits.zig");
     _ = @import("tier/member_test.zig");
+    _ = @import("tier/sealing.zig");
     _ = @import("tier/stage.zig");
     _ = @import("tier/state_file.zig");
     _ = @import("transport/address.zig");

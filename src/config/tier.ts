@@ -36,6 +36,8 @@ export interface ResolvedTier {
   readonly policy: ContextValues["ElectionPolicy"];
   /** Over what members must agree on, 16 hexadecimal digits; travels with every promise. */
   readonly configHash: string;
+  /** The context's `GroupKey`, 64 hexadecimal digits; "": nothing is sealed. */
+  readonly groupKey: string;
   readonly ip: string;
   readonly addr: string;
   readonly port: number;
@@ -73,6 +75,7 @@ export function resolveTier(model: Model, node: Node, values: ContextValues): Re
     sessionTimeoutMs: values.SessionTimeoutMilli,
     policy: values.ElectionPolicy,
     configHash: hashOf(members, values, node),
+    groupKey: values.GroupKey ?? "",
     ip: values.SyncIp ?? values.Ip ?? "",
     addr: values.SyncAddr ?? "",
     port: values.SyncPort ?? 0,

@@ -376,6 +376,16 @@ export const LOG_TEXTS = {
     zh: "{silentMs} 毫秒没有收到主节点 (上下文 {leader}) 的心跳",
     en: "the leader (context {leader}) was not heard for {silentMs} ms",
   },
+  22113: {
+    name: "tier_unauthenticated",
+    level: "ERROR",
+    args: ["id", "sealed"],
+    zh: "收到的集群报文与本节点的 GroupKey 不符, 已丢弃: 自称成员 {peer} (上下文 {id}), " +
+      "已加密: {sealed} (1 是, 0 否); 同一集群所有成员的 GroupKey 必须相同",
+    en: "a datagram of the tier does not fit this member's GroupKey and was dropped: it claims " +
+      "to be of {peer} (context {id}), sealed: {sealed} (1: yes, 0: no); " +
+      "give all members of a tier the same GroupKey, or none",
+  },
 
   // The TypeScript side.
   23001: {

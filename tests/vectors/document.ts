@@ -58,16 +58,20 @@ export function documentNumbers(text: string, mark: string): ReadonlyMap<number,
 }
 
 /** The constants of the document in plain numbers (nanoseconds, bytes). */
-export function documentConstants(text: string): ReadonlyMap<string, number> {
+export function documentConstants(
+  text: string,
+  mark = "constants",
+): ReadonlyMap<string, number> {
   const units: Readonly<Record<string, number>> = {
     us: 1000,
     ms: 1_000_000,
+    s: 1_000_000_000,
     KiB: 1024,
     MiB: 1024 ** 2,
     GiB: 1024 ** 3,
   };
   return new Map(
-    documentTable(text, "constants").map(([name, value]) => {
+    documentTable(text, mark).map(([name, value]) => {
       const [amount, unit] = value!.split(" ");
       return [name!, Number(amount) * (unit === undefined ? 1 : units[unit]!)];
     }),
@@ -174,7 +178,7 @@ export function zigConstants(text: string): ReadonlyMap<string, number> {
   return constants;
 
   function number(word: string): number {
-    const value = known[word] ?? Number(word);
+    const value = known[word] ?? Number(word.replaceAll("_", ""));
     if (Number.isNaN(value)) throw new Error(`what is ${word}?`);
     return value;
   }

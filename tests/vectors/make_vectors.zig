@@ -6,6 +6,10 @@
 const std = @import("std");
 const frame = @import("wire/frame.zig");
 const seal = @import("wire/seal.zig");
+const tier_frame = @import("wire/tier_frame.zig");
+const tier_epoch = @import("tier/epoch.zig");
+const Entry = @import("tier/entry.zig").Entry;
+const StreamEntry = @import("order/record_file.zig").StreamEntry;
 const packer_file = @import("wire/packer.zig");
 const pool_file = @import("window/pool.zig");
 const limits = @import("limits.zig");
@@ -57,9 +61,13 @@ const Out = struct {
         const T = @TypeOf(value);
         try self.writer.writeAll("{");
         const info = @typeInfo(T).@"struct";
-        inline for (info.field_names, 0..) |name, i| {
-            if (i > 0) try self.writer.writeAll(",");
+        comptime var written = 0;
+        inline for (info.field_names) |name| {
             const item = @field(value, name);
+            // What has a layout of its own stands beside.
+            if (comptime is_nested(@TypeOf(item))) continue;
+            if (written > 0) try self.writer.writeAll(",");
+            written += 1;
             switch (@typeInfo(@TypeOf(item))) {
                 .int => try self.writer.print(" \"{s}\": \"{d}\"", .{ name, item }),
                 .array => try self.writer.print(" \"{s}\": \"{x}\"", .{ name, &item }),
@@ -73,6 +81,10 @@ const Out = struct {
         try self.writer.writeAll(" }");
     }
 };
+
+fn is_nested(comptime T: type) bool {
+    return T == tier_frame.Said or T == Entry or T == StreamEntry;
+}
 
 fn header(kind: frame.Type, number: u64, flags: frame.Flags) frame.Header {
     return .{
@@ -311,6 +323,7 @@ pub fn main() !void {
         .receiver = receiver_id,
         .instance = receiver_instance,
     }, 77, ack);
+    try tier_datagrams(&out);
     try out.end();
     try out.writer.writeAll("  ]\n}\n");
     try out.writer.flush();
@@ -342,4 +355,223 @@ fn nak(out: *Out) !void {
         try out.object(range);
     }
     try out.writer.writeAll("]");
+}
+
+// -------------------------------------------------------------------- the tier
+
+const member_nonce: u64 = 0x12_3456_789a_bcde;
+const said: tier_frame.Said = .{ .epoch = .{ .number = 5, .id = 0x0fed_cba9_8765 }, .to = 0 };
+const said_to: tier_frame.Said = .{ .epoch = said.epoch, .to = 12 };
+
+const Tier = struct {
+    out: *Out,
+    image: [2048]u8 align(8) = undefined,
+    bytes: u32 = 0,
+
+    /// A frame of the member 11 of the tier 11; what follows its body is in `rest`.
+    fn write(
+        self: *Tier,
+        name: []const u8,
+        kind: tier_frame.Type,
+        number: u64,
+        value: anytype,
+        rest: []const u8,
+    ) !void {
+        const T = @TypeOf(value);
+        const speaker: tier_frame.Speaker = .{
+            .cluster = cluster,
+            .tier = 11,
+            .id = 11,
+            .nonce = member_nonce,
+        };
+        tier_frame.begin(T, kind, &self.image, speaker, number).* = value;
+        const end = frame.header_bytes + @sizeOf(T);
+        @memcpy(self.image[end..][0..rest.len], rest);
+        self.bytes = tier_frame.finish(&self.image, @intCast(end + rest.len));
+        const bytes: []align(8) const u8 = self.image[0..self.bytes];
+        std.debug.assert(tier_frame.decode(bytes, cluster, 11) == .ok);
+        try self.out.begin(name, bytes);
+        try self.out.fields("said", value.said);
+        try self.out.fields("body", value);
+        if (@hasField(T, "entry")) try self.out.fields("entry", value.entry);
+    }
+
+    fn list(self: *Tier, comptime key: []const u8, items: anytype) !void {
+        try self.out.writer.writeAll(", \"" ++ key ++ "\": [");
+        for (items, 0..) |item, i| {
+            if (i > 0) try self.out.writer.writeAll(", ");
+            try self.out.object(item);
+        }
+        try self.out.writer.writeAll("]");
+    }
+};
+
+fn entry_of(msg_no: u64, length: u32) Entry {
+    return .{
+        .connection = connection,
+        .msg_no = msg_no,
+        .time_ms = 1_700_000_000_123,
+        .length = length,
+        .source = sender_id,
+        .transport = transport_id,
+        .tx_arg = 11,
+        .msg_arg = 9,
+        .is_tier = 0,
+    };
+}
+
+fn tier_datagrams(out: *Out) !void {
+    var t: Tier = .{ .out = out };
+    const entries = [_]Entry{ entry_of(7, 5), entry_of(8, 2000) };
+    try t.write("SQN, two entries", .sqn, 40, tier_frame.Sqn{
+        .said = said,
+        .first = 30,
+        .committed = 38,
+        .next = 42,
+        .count = entries.len,
+    }, std.mem.sliceAsBytes(&entries));
+    try t.list("entries", entries);
+    try t.write("SQN_ACK", .sqn_ack, 42, tier_frame.SqnAck{
+        .said = said_to,
+        .is_intact = 1,
+        .handed = 39,
+    }, "");
+    try t.write("SQN_NAK", .sqn_nak, 40, tier_frame.SqnNak{ .said = said_to, .end = 42 }, "");
+    const commit: tier_frame.Commit = .{ .said = said, .first = 30, .committed = 42 };
+    try t.write("COMMIT", .commit, 42, commit, "");
+    try t.write("PREPARE", .prepare, 0, tier_frame.Prepare{
+        .said = said,
+        .config_hash = 0x8899_aabb_ccdd_eeff,
+    }, "");
+    try t.write("PROMISE", .promise, 42, tier_frame.Promise{
+        .said = said_to,
+        .adopted = .{ .number = 4, .id = 77 },
+        .config_hash = 0x8899_aabb_ccdd_eeff,
+        .is_intact = 1,
+    }, "");
+    try t.write("REFUSE", .refuse, 0, tier_frame.Refuse{
+        .said = said_to,
+        .promised = .{ .number = 6, .id = 1234 },
+    }, "");
+    try t.write("JOIN", .join, 12, tier_frame.Join{
+        .said = said,
+        .config_hash = 0x8899_aabb_ccdd_eeff,
+        .era_from = 0,
+        .is_observer = 0,
+        .question = 3,
+    }, "");
+    const eras = [_]tier_epoch.Era{
+        .{ .epoch = .{ .number = 4, .id = 77 }, .first_sqn = 0 },
+        .{ .epoch = said.epoch, .first_sqn = 30 },
+    };
+    try t.write("JOIN_REPLY, two eras", .join_reply, 42, tier_frame.JoinReply{
+        .said = said_to,
+        .nonce = 4711,
+        .first = 30,
+        .committed = 38,
+        .config_hash = 0x8899_aabb_ccdd_eeff,
+        .era_total = 2,
+        .era_from = 0,
+        .count = eras.len,
+        .is_leader = 1,
+        .question = 3,
+    }, std.mem.sliceAsBytes(&eras));
+    try t.list("eras", eras);
+    try t.write("PULL", .pull, 12, tier_frame.Pull{
+        .said = said_to,
+        .offset = 1000,
+        .request = 2,
+        .allowed_bytes = 2944,
+    }, "");
+    try tier_fill(&t);
+    try t.write("STREAM_ASK", .stream_ask, 0, tier_frame.StreamAsk{
+        .said = said_to,
+        .entry = entries[0],
+    }, "");
+    try tier_stream(&t);
+    const positions = [_]tier_frame.TxPosition{
+        .{ .transport = 3, .acked = 1000 },
+        .{ .transport = 4, .acked = 0 },
+    };
+    try t.write("TX_ACKED, two positions", .tx_acked, 0, tier_frame.TxAcked{
+        .said = said,
+        .count = positions.len,
+    }, std.mem.sliceAsBytes(&positions));
+    try t.list("positions", positions);
+    try tier_sealed(out, commit);
+}
+
+fn tier_fill(t: *Tier) !void {
+    const pieces = [_]tier_frame.Piece{
+        .{ .entry = entry_of(7, 5), .offset = 0, .bytes = 5 },
+        .{ .entry = entry_of(8, 2000), .offset = 0, .bytes = 16 },
+    };
+    const texts = [_][]const u8{ "hello", "0123456789abcdef" };
+    var rest: [256]u8 = @splat(0);
+    var at: usize = 0;
+    for (pieces, texts) |piece, text| {
+        @memcpy(rest[at..][0..@sizeOf(tier_frame.Piece)], std.mem.asBytes(&piece));
+        at += @sizeOf(tier_frame.Piece);
+        @memcpy(rest[at..][0..text.len], text);
+        at += frame.align8(text.len);
+    }
+    try t.write("FILL of a tier, two pieces", .fill, 40, tier_frame.Fill{
+        .said = said_to,
+        .request = 2,
+        .count = pieces.len,
+    }, rest[0..at]);
+    try t.out.writer.writeAll(", \"pieces\": [");
+    for (pieces, texts, 0..) |piece, text, i| {
+        if (i > 0) try t.out.writer.writeAll(", ");
+        try t.out.writer.print("{{ \"payload\": \"{x}\"", .{text});
+        try t.out.fields("entry", piece.entry);
+        try t.out.fields("head", piece);
+        try t.out.writer.writeAll(" }");
+    }
+    try t.out.writer.writeAll("]");
+}
+
+fn tier_stream(t: *Tier) !void {
+    var topic: [128]u8 = @splat(0);
+    @memcpy(topic[0..6], "quotes");
+    var entry: StreamEntry = .{
+        .id = 0,
+        .connection = connection,
+        .first_sqn = 0,
+        .source = sender_id,
+        .transport = transport_id,
+        .partition = 1,
+        .tx_arg = 11,
+        .is_tier = 0,
+        .name_bytes = 7,
+        .topic_bytes = 6,
+        .name = frame.name_copy("client1"),
+        .topic = topic,
+    };
+    entry.check = entry.check_now();
+    try t.write("STREAM", .stream, 0, tier_frame.StreamTold{ .said = said_to, .entry = entry }, "");
+}
+
+fn tier_sealed(out: *Out, value: tier_frame.Commit) !void {
+    const id: seal.Identity = .{
+        .direction = .from_member,
+        .tier = false,
+        .cluster = cluster,
+        .source = 11,
+        .transport = 11,
+        .receiver = 0,
+        .instance = member_nonce,
+    };
+    const head: frame.Header = .{
+        .type = @backingInt(tier_frame.Type.commit),
+        .length = 0,
+        .cluster = cluster,
+        .check = 0,
+        .source = 11,
+        .transport = 11,
+        .connection_flags = .{ .connection = member_nonce, .flags = .{ .sealed = true } },
+        .number = 42,
+    };
+    try sealed(out, "COMMIT, sealed by a member", head, id, 9, value);
+    try out.fields("said", value.said);
 }

@@ -4,7 +4,13 @@
  * shows that the document is enough.
  */
 
-import { documentLayouts, documentNumbers, type LayoutField, projectText } from "./document.ts";
+import {
+  documentLayouts,
+  documentNumbers,
+  documentTable,
+  type LayoutField,
+  projectText,
+} from "./document.ts";
 
 /** Decimal, or for fields that are not numbers: bytes in hexadecimal. */
 export type FieldValues = Readonly<Record<string, string>>;
@@ -15,6 +21,17 @@ export interface Vector {
   readonly hex: string;
   readonly header: FieldValues;
   readonly body?: FieldValues;
+  /** Of a tier's frames: whom and when, what nests, and what follows the body. */
+  readonly said?: FieldValues;
+  readonly entry?: FieldValues;
+  readonly entries?: readonly FieldValues[];
+  readonly eras?: readonly FieldValues[];
+  readonly positions?: readonly FieldValues[];
+  readonly pieces?: readonly {
+    readonly head: FieldValues;
+    readonly entry: FieldValues;
+    readonly payload: string;
+  }[];
   readonly messages?: readonly { readonly msg_arg: string; readonly payload: string }[];
   readonly payload?: string;
   readonly ranges?: readonly FieldValues[];
@@ -25,19 +42,28 @@ export interface Vector {
 }
 
 const text = projectText("docs/protocol.md");
-const layouts = documentLayouts(text);
-const types = documentNumbers(text, "types");
-const bodyNames: Readonly<Record<string, string>> = {
-  FRAGMENT: "FragmentHeader",
-  SYN: "Syn",
-  SYN_REPLY: "SynReply",
-  CONFIRM: "Confirm",
-  HEARTBEAT: "Heartbeat",
-  ACK: "Ack",
-  NAK: "Nak",
-  RST: "Rst",
-  FILL: "Fill",
-};
+const layouts = new Map([
+  ...documentLayouts(text),
+  // STREAM carries one.
+  ["StreamEntry", documentLayouts(projectText("docs/files.md")).get("StreamEntry")!] as const,
+]);
+const types = new Map([
+  ...documentNumbers(text, "types"),
+  ...documentNumbers(text, "tier types"),
+]);
+/** By type; DATA has none. Two types are called FILL. */
+const bodyNames: ReadonlyMap<number, string> = new Map([
+  [2, "FragmentHeader"],
+  [3, "Syn"],
+  [4, "SynReply"],
+  [5, "Confirm"],
+  [6, "Heartbeat"],
+  [7, "Ack"],
+  [8, "Nak"],
+  [9, "Rst"],
+  [10, "Fill"],
+  ...documentTable(text, "tier types").map((row) => [Number(row[0]), row[4]!] as const),
+]);
 const HEADER_BYTES = 32;
 const TRAILER_BYTES = 32;
 const FLAG_SEALED = 4;
@@ -51,8 +77,11 @@ export function readVectors(): readonly Vector[] {
 /** @returns the name of a vector's type, as in the document. */
 export const typeName = (vector: Vector): string => types.get(Number(vector.header["type"]))!;
 
+/** @returns a vector's type in numbers. */
+export const typeNumber = (vector: Vector): number => Number(vector.header["type"]);
+
 /** @returns the struct of a type's fixed body; DATA has none. */
-export const bodyLayout = (type: string): string | undefined => bodyNames[type];
+export const bodyLayout = (type: number): string | undefined => bodyNames.get(type);
 
 /** CRC32C of bytes (docs/protocol.md, 3.4). */
 export function crc32c(bytes: Uint8Array): number {
@@ -130,14 +159,49 @@ function putBody(bytes: Uint8Array, vector: Vector): void {
     if (at < bytes.length) put(bytes, at, "MessageHeader", { length: String(0xffffffff) });
     return;
   }
-  const layout = bodyNames[typeName(vector)]!;
+  const layout = bodyLayout(typeNumber(vector))!;
   put(bytes, at, layout, vector.body!);
+  if (vector.said !== undefined) putNested(bytes, at, layout, vector);
   at += sizeOf(layout);
+  at = putList(bytes, at, "TierEntry", vector.entries);
+  at = putList(bytes, at, "TierEra", vector.eras);
+  at = putList(bytes, at, "TierTxPosition", vector.positions);
+  for (const { head, entry, payload } of vector.pieces ?? []) {
+    put(bytes, at, "TierEntry", entry);
+    put(bytes, at, "TierPiece", head);
+    at += sizeOf("TierPiece");
+    bytes.set(fromHex(payload), at);
+    at += align8(payload.length / 2);
+  }
   if (vector.payload !== undefined) bytes.set(fromHex(vector.payload), at);
   for (const range of vector.ranges ?? []) {
     put(bytes, at, "Range", range);
     at += sizeOf("Range");
   }
+}
+
+/** What has a layout of its own inside a tier's body. */
+function putNested(bytes: Uint8Array, at: number, layout: string, vector: Vector): void {
+  put(bytes, at, "TierSaid", vector.said!);
+  if (vector.entry === undefined) return;
+  const field = layouts.get(layout)!.find(({ name }) => name === "entry")!;
+  const nested = layout === "TierStreamTold" ? "StreamEntry" : "TierEntry";
+  assertSize(nested, field);
+  put(bytes, at + field.offset, nested, vector.entry);
+}
+
+function assertSize(layout: string, field: LayoutField): void {
+  if (sizeOf(layout) !== field.size) throw new Error(`${layout} does not fit ${field.name}`);
+}
+
+function putList(
+  bytes: Uint8Array,
+  at: number,
+  layout: string,
+  items: readonly FieldValues[] = [],
+): number {
+  for (const [i, item] of items.entries()) put(bytes, at + i * sizeOf(layout), layout, item);
+  return at + items.length * (items.length === 0 ? 0 : sizeOf(layout));
 }
 
 /** Makes a vector's datagram from its fields; the check is computed, not taken. */

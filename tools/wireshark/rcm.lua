@@ -29,6 +29,20 @@ local types = {
   [8] = "NAK",
   [9] = "RST",
   [10] = "FILL",
+  [32] = "SQN",
+  [33] = "SQN_ACK",
+  [34] = "SQN_NAK",
+  [35] = "COMMIT",
+  [36] = "PREPARE",
+  [37] = "PROMISE",
+  [38] = "REFUSE",
+  [39] = "JOIN",
+  [40] = "JOIN_REPLY",
+  [41] = "PULL",
+  [42] = "FILL",
+  [43] = "STREAM_ASK",
+  [44] = "STREAM",
+  [45] = "TX_ACKED",
 }
 
 local rst_reasons = {
@@ -165,6 +179,142 @@ local layouts = {
     { "counter", 8, 8, "dec", "Counter" },
     { "tag", 16, 16, "bytes", "Tag" },
   },
+  TierSaid = {
+    { "epoch.number", 0, 8, "dec", "Epoch, number" },
+    { "epoch.id", 8, 8, "dec", "Epoch, id" },
+    { "to", 16, 2, "dec", "For (0: all)" },
+    { "reserved", 18, 2, "hex", "Reserved" },
+    { "reserved2", 20, 4, "hex", "Reserved" },
+  },
+  TierSqn = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "first", 24, 8, "dec", "First sqn of the epoch" },
+    { "committed", 32, 8, "dec", "Committed (exclusive)" },
+    { "next", 40, 8, "dec", "Assigned (exclusive)" },
+    { "count", 48, 4, "dec", "Count" },
+    { "reserved", 52, 4, "hex", "Reserved" },
+  },
+  TierEntry = {
+    { "connection", 0, 8, "dec", "Connection of the stream" },
+    { "msg_no", 8, 8, "dec", "Message number" },
+    { "time_ms", 16, 8, "dec", "Time, ms since 1970" },
+    { "length", 24, 4, "dec", "Length" },
+    { "source", 28, 2, "dec", "Source" },
+    { "transport", 30, 2, "dec", "Transport" },
+    { "tx_arg", 32, 2, "dec", "Transmitter's argument" },
+    { "msg_arg", 34, 2, "dec", "Message argument" },
+    { "is_tier", 36, 2, "dec", "Sender is a tier" },
+    { "reserved", 38, 2, "hex", "Reserved" },
+  },
+  TierCommit = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "first", 24, 8, "dec", "First sqn of the epoch" },
+    { "committed", 32, 8, "dec", "Committed (exclusive)" },
+  },
+  TierSqnAck = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "is_intact", 24, 4, "dec", "Log is intact" },
+    { "reserved", 28, 4, "hex", "Reserved" },
+    { "handed", 32, 8, "dec", "Given to the program (exclusive)" },
+  },
+  TierSqnNak = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "end", 24, 8, "dec", "End (exclusive)" },
+  },
+  TierPrepare = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "config_hash", 24, 8, "hex", "Hash of the configuration" },
+  },
+  TierPromise = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "adopted.number", 24, 8, "dec", "Adopted epoch, number" },
+    { "adopted.id", 32, 8, "dec", "Adopted epoch, id" },
+    { "config_hash", 40, 8, "hex", "Hash of the configuration" },
+    { "is_intact", 48, 4, "dec", "Log is intact" },
+    { "reserved", 52, 4, "hex", "Reserved" },
+  },
+  TierRefuse = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "promised.number", 24, 8, "dec", "Promised epoch, number" },
+    { "promised.id", 32, 8, "dec", "Promised epoch, id" },
+  },
+  TierJoin = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "config_hash", 24, 8, "hex", "Hash of the configuration" },
+    { "era_from", 32, 4, "dec", "First era" },
+    { "is_observer", 36, 4, "dec", "Observer" },
+    { "question", 40, 4, "dec", "Question" },
+    { "reserved", 44, 4, "hex", "Reserved" },
+  },
+  TierJoinReply = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "nonce", 24, 8, "hex", "Nonce of who asked" },
+    { "first", 32, 8, "dec", "First sqn of the epoch" },
+    { "committed", 40, 8, "dec", "Committed (exclusive)" },
+    { "config_hash", 48, 8, "hex", "Hash of the configuration" },
+    { "era_total", 56, 4, "dec", "Eras in all" },
+    { "era_from", 60, 4, "dec", "First era" },
+    { "count", 64, 4, "dec", "Count" },
+    { "is_leader", 68, 4, "dec", "Leader" },
+    { "question", 72, 4, "dec", "Question" },
+    { "reserved", 76, 4, "hex", "Reserved" },
+  },
+  TierEra = {
+    { "epoch.number", 0, 8, "dec", "Epoch, number" },
+    { "epoch.id", 8, 8, "dec", "Epoch, id" },
+    { "first_sqn", 16, 8, "dec", "From sqn" },
+  },
+  TierPull = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "offset", 24, 4, "dec", "Offset in the message" },
+    { "request", 28, 4, "dec", "Request" },
+    { "allowed_bytes", 32, 8, "dec", "Allowed bytes" },
+  },
+  TierFill = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "request", 24, 4, "dec", "Request" },
+    { "count", 28, 4, "dec", "Count" },
+  },
+  TierPiece = {
+    { "entry", 0, 40, "in TierEntry", "Entry" },
+    { "offset", 40, 4, "dec", "Offset in the message" },
+    { "bytes", 44, 4, "dec", "Bytes" },
+  },
+  TierStreamAsk = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "entry", 24, 40, "in TierEntry", "Entry" },
+  },
+  TierStreamTold = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "entry", 24, 256, "in StreamEntry", "Entry" },
+  },
+  TierTxAcked = {
+    { "said", 0, 24, "in TierSaid", "Said" },
+    { "count", 24, 4, "dec", "Count" },
+    { "reserved", 28, 4, "hex", "Reserved" },
+  },
+  TierTxPosition = {
+    { "transport", 0, 8, "dec", "Transport" },
+    { "acked", 8, 8, "dec", "Acknowledged (exclusive)" },
+  },
+  StreamEntry = {
+    { "check", 0, 4, "hex", "Check" },
+    { "id", 4, 4, "dec", "Id" },
+    { "connection", 8, 8, "dec", "Connection of the stream" },
+    { "first_sqn", 16, 8, "dec", "From sqn" },
+    { "source", 24, 2, "dec", "Source" },
+    { "transport", 26, 2, "dec", "Transport" },
+    { "partition", 28, 2, "dec", "Partition" },
+    { "tx_arg", 30, 2, "dec", "Transmitter's argument" },
+    { "is_tier", 32, 1, "dec", "Sender is a tier" },
+    { "name_bytes", 33, 1, "dec", "Bytes of the name" },
+    { "topic_bytes", 34, 1, "dec", "Bytes of the topic" },
+    { "pad", 35, 1, "dec", "Padding" },
+    { "reserved", 36, 4, "hex", "Reserved" },
+    { "name", 40, 64, "name", "Name of the sender's context" },
+    { "topic", 104, 128, "name", "Topic" },
+    { "zeros", 232, 24, "bytes", "Zeros" },
+  },
 }
 
 -- By type: layout of its fixed body, and how its fields are called in filters ("rcm.ack.frag").
@@ -179,8 +329,32 @@ local bodies = {
   [8] = { layout = "Nak", prefix = "nak" },
   [9] = { layout = "Rst", prefix = "rst" },
   [10] = { layout = "Fill", prefix = "fill" },
+  [32] = { layout = "TierSqn", prefix = "sqn" },
+  [33] = { layout = "TierSqnAck", prefix = "sqn_ack" },
+  [34] = { layout = "TierSqnNak", prefix = "sqn_nak" },
+  [35] = { layout = "TierCommit", prefix = "commit" },
+  [36] = { layout = "TierPrepare", prefix = "prepare" },
+  [37] = { layout = "TierPromise", prefix = "promise" },
+  [38] = { layout = "TierRefuse", prefix = "refuse" },
+  [39] = { layout = "TierJoin", prefix = "join" },
+  [40] = { layout = "TierJoinReply", prefix = "join_reply" },
+  [41] = { layout = "TierPull", prefix = "pull" },
+  [42] = { layout = "TierFill", prefix = "tier_fill" },
+  [43] = { layout = "TierStreamAsk", prefix = "stream_ask" },
+  [44] = { layout = "TierStreamTold", prefix = "stream" },
+  [45] = { layout = "TierTxAcked", prefix = "tx_acked" },
 }
-local prefixes = { Header = "", Range = "nak.range", SealTrailer = "seal" }
+local prefixes = {
+  Header = "",
+  Range = "nak.range",
+  SealTrailer = "seal",
+  TierSaid = "said",
+  TierEntry = "entry",
+  TierEra = "era",
+  TierPiece = "piece",
+  TierTxPosition = "position",
+  StreamEntry = "told",
+}
 for _, body in pairs(bodies) do prefixes[body.layout] = body.prefix end
 
 ------------------------------------------------------------------ fields
@@ -211,10 +385,13 @@ for layout, entries in pairs(layouts) do
   local prefix = prefixes[layout]
   fields[layout] = {}
   for _, entry in ipairs(entries) do
+    -- A layout inside of another one has its own fields.
+    if entry[4]:sub(1, 3) == "in " then goto continue end
     local abbreviation = "rcm." .. (prefix == "" and "" or prefix .. ".") .. entry[1]
     local field = make_field(abbreviation, entry)
     fields[layout][entry[1]] = field
     all_fields[#all_fields + 1] = field
+    ::continue::
   end
 end
 
@@ -233,6 +410,7 @@ local extra = {
   fragment_offset = ProtoField.uint32("rcm.fragment.offset", "Offset in the message"),
   fragment_payload = ProtoField.bytes("rcm.fragment.payload", "Payload"),
   padding = ProtoField.bytes("rcm.padding", "Padding"),
+  piece_payload = ProtoField.bytes("rcm.piece.payload", "Payload"),
   sealed_body = ProtoField.bytes("rcm.seal.body", "Sealed body"),
 }
 for _, field in pairs(extra) do all_fields[#all_fields + 1] = field end
@@ -248,6 +426,8 @@ local experts = {
   repair = ProtoExpert.new("rcm.expert.repair", "Sent again", expert.group.SEQUENCE, expert.severity.NOTE),
   gone = ProtoExpert.new("rcm.expert.gone", "Not kept any more: a loss", expert.group.SEQUENCE, expert.severity.WARN),
   memory = ProtoExpert.new("rcm.expert.memory", "The receiver's memory is used up", expert.group.SEQUENCE, expert.severity.WARN),
+  entries = ProtoExpert.new("rcm.expert.entries", "Entries are missing", expert.group.SEQUENCE, expert.severity.NOTE),
+  refused = ProtoExpert.new("rcm.expert.refused", "An epoch is refused", expert.group.SEQUENCE, expert.severity.NOTE),
   rst = ProtoExpert.new("rcm.expert.rst", "Session ended", expert.group.SEQUENCE, expert.severity.NOTE),
 }
 local expert_list = {}
@@ -289,7 +469,9 @@ local function add_fields(tree, tvb, at, layout)
     local name, bytes, kind = entry[1], entry[3], entry[4]
     local range = tvb(at + entry[2], bytes)
     local field = fields[layout][name]
-    if kind == "name" then
+    if kind:sub(1, 3) == "in " then
+      add_fields(tree, tvb, at + entry[2], kind:sub(4))
+    elseif kind == "name" then
       tree:add(field, range, range:stringz(ENC_UTF_8))
     elseif kind == "bytes" or kind == "ip" then
       tree:add(field, range)
@@ -464,6 +646,151 @@ dissect_body[10] = function(tree, tvb, first, _, number)
   if stop <= number then malformed(tree, "The range is empty") end
   if reason == 2 then tree:add_proto_expert_info(experts.gone) end
   return "[" .. tostring(number) .. ", " .. tostring(stop) .. ") " .. (fill_reasons[reason] or reason)
+end
+
+------------------------------------------------------------------ bodies of the tier
+
+local function range_text(first, stop) return "[" .. tostring(first) .. ", " .. tostring(stop) .. ")" end
+
+local function epoch_text(tvb, first)
+  return "epoch " .. tostring(tvb(first, 8):le_uint64())
+end
+
+local function told_to(tvb, first)
+  local to = tvb(first + 16, 2):le_uint()
+  return to == 0 and "" or ", to " .. to
+end
+
+-- Items of one layout behind a body. How many there are.
+local function add_items(tree, tvb, at, stop, layout, count, label)
+  local bytes = layout_bytes(layout)
+  if count * bytes ~= stop - at then malformed(tree, "Count and length do not fit") end
+  local n = 0
+  while n < count and at + bytes <= stop do
+    add_fields(tree:add(tvb(at, bytes), label(n, at)), tvb, at, layout)
+    at = at + bytes
+    n = n + 1
+  end
+  return n
+end
+
+local function entry_text(tvb, at)
+  return tvb(at + 28, 2):le_uint() .. "." .. tvb(at + 30, 2):le_uint() .. " message " ..
+    tostring(tvb(at + 8, 8):le_uint64()) .. ", " .. plural(tvb(at + 24, 4):le_uint(), "byte")
+end
+
+-- Bodies of one layout and nothing behind; `text` makes what Info says of it.
+local function fixed_body(kind, text)
+  dissect_body[kind] = function(tree, tvb, first, _, number)
+    add_fields(tree, tvb, first, bodies[kind].layout)
+    return text(tvb, first, number, tree) .. ", " .. epoch_text(tvb, first) .. told_to(tvb, first)
+  end
+end
+
+dissect_body[32] = function(tree, tvb, first, stop, number)
+  add_fields(tree, tvb, first, "TierSqn")
+  local count = tvb(first + 48, 4):le_uint()
+  local committed, next_sqn = tvb(first + 32, 8):le_uint64(), tvb(first + 40, 8):le_uint64()
+  if number + count > next_sqn or committed > next_sqn then malformed(tree, "Cursors are not in order") end
+  add_items(tree, tvb, first + layout_bytes("TierSqn"), stop, "TierEntry", count, function(n, at)
+    return "Sqn " .. tostring(number + n) .. ": " .. entry_text(tvb, at)
+  end)
+  return range_text(number, number + count) .. ", committed " .. tostring(committed) .. ", " ..
+    epoch_text(tvb, first) .. told_to(tvb, first)
+end
+
+fixed_body(33, function(tvb, first, number)
+  local is_intact = tvb(first + 24, 4):le_uint() ~= 0
+  return "has " .. tostring(number) .. (is_intact and "" or ", blank")
+end)
+
+fixed_body(34, function(tvb, first, number, tree)
+  local stop = tvb(first + 24, 8):le_uint64()
+  if stop <= number then malformed(tree, "The range is empty") end
+  tree:add_proto_expert_info(experts.entries)
+  return range_text(number, stop)
+end)
+
+fixed_body(35, function(tvb, first, number, tree)
+  local committed = tvb(first + 32, 8):le_uint64()
+  if committed > number then malformed(tree, "Cursors are not in order") end
+  return "assigned " .. tostring(number) .. ", committed " .. tostring(committed)
+end)
+
+fixed_body(36, function() return "asks for promises" end)
+
+fixed_body(37, function(tvb, first, number)
+  local is_intact = tvb(first + 48, 4):le_uint() ~= 0
+  return "adopted " .. tostring(tvb(first + 24, 8):le_uint64()) .. ", has " .. tostring(number) ..
+    (is_intact and "" or ", blank")
+end)
+
+fixed_body(38, function(tvb, first, _, tree)
+  tree:add_proto_expert_info(experts.refused)
+  return "promised " .. tostring(tvb(first + 24, 8):le_uint64())
+end)
+
+fixed_body(39, function(_, _, number) return "has " .. tostring(number) end)
+
+dissect_body[40] = function(tree, tvb, first, stop, number)
+  add_fields(tree, tvb, first, "TierJoinReply")
+  local from, count = tvb(first + 60, 4):le_uint(), tvb(first + 64, 4):le_uint()
+  add_items(tree, tvb, first + layout_bytes("TierJoinReply"), stop, "TierEra", count, function(n, at)
+    return "Era " .. from + n .. ": from sqn " .. tostring(tvb(at + 16, 8):le_uint64())
+  end)
+  local is_leader = tvb(first + 68, 4):le_uint() ~= 0
+  return (is_leader and "leader" or "source") .. " has " .. tostring(number) .. ", " .. plural(count, "era") .. ", " ..
+    epoch_text(tvb, first) .. told_to(tvb, first)
+end
+
+fixed_body(41, function(tvb, first, number)
+  return "from " .. position(number, tvb(first + 24, 4):le_uint()) .. ", request " .. tvb(first + 28, 4):le_uint() ..
+    ", " .. tostring(tvb(first + 32, 8):le_uint64()) .. " bytes"
+end)
+
+dissect_body[42] = function(tree, tvb, first, stop, number)
+  add_fields(tree, tvb, first, "TierFill")
+  local request, count = tvb(first + 24, 4):le_uint(), tvb(first + 28, 4):le_uint()
+  local at, n, sqn = first + layout_bytes("TierFill"), 0, number
+  local head = layout_bytes("TierPiece")
+  while at < stop do
+    if stop - at < head then
+      malformed(tree, "Rest of the body is shorter than a piece's head")
+      break
+    end
+    local offset, bytes = tvb(at + 40, 4):le_uint(), tvb(at + 44, 4):le_uint()
+    local length = tvb(at + 24, 4):le_uint()
+    if bytes > stop - at - head or align8(bytes) > stop - at - head or offset + bytes > length then
+      malformed(tree, "Piece is longer than the datagram, or than its message")
+      break
+    end
+    local span = head + align8(bytes)
+    local item = tree:add(tvb(at, span), "Sqn " .. tostring(sqn) .. ": " .. entry_text(tvb, at))
+    add_fields(item, tvb, at, "TierPiece")
+    if bytes > 0 then item:add(extra.piece_payload, tvb(at + head, bytes)) end
+    if offset + bytes == length then sqn = sqn + 1 end
+    at = at + span
+    n = n + 1
+  end
+  if n ~= count or n == 0 then malformed(tree, "Count and pieces do not fit") end
+  return "from " .. tostring(number) .. ", " .. plural(n, "piece") .. ", request " .. request .. ", " ..
+    epoch_text(tvb, first) .. told_to(tvb, first)
+end
+
+fixed_body(43, function(tvb, first) return "of " .. entry_text(tvb, first + 24) end)
+
+fixed_body(44, function(tvb, first)
+  return tvb(first + 24 + 24, 2):le_uint() .. "." .. tvb(first + 24 + 26, 2):le_uint() .. " is " ..
+    tvb(first + 24 + 40, 64):stringz(ENC_UTF_8)
+end)
+
+dissect_body[45] = function(tree, tvb, first, stop)
+  add_fields(tree, tvb, first, "TierTxAcked")
+  local count = tvb(first + 24, 4):le_uint()
+  add_items(tree, tvb, first + layout_bytes("TierTxAcked"), stop, "TierTxPosition", count, function(_, at)
+    return "Transport " .. tostring(tvb(at, 8):le_uint64()) .. ": " .. tostring(tvb(at + 8, 8):le_uint64())
+  end)
+  return plural(count, "position") .. ", " .. epoch_text(tvb, first)
 end
 
 ------------------------------------------------------------------ one datagram

@@ -480,6 +480,7 @@ fn attach_record(self: *Context, rx: *RxAgent, failure: *Failure) StartError!voi
         .tier = t,
         .rx = rx,
         .context = if (o.txTierId != 0 and self.channels.len > 0) self else null,
+        .group_key = try group_key(t.groupKey, failure),
         .seed = random_seed(o.id),
     }, failure);
 }

@@ -12,6 +12,7 @@ const TxChannel = @import("tx_channel.zig").TxChannel;
 const Peer = @import("../session/peers.zig").Peer;
 const Stream = @import("../session/stream.zig").Stream;
 const tier_stats = @import("tier_stats.zig");
+const TierAgent = @import("tier_agent.zig").TierAgent;
 const RxAgent = @import("rx_agent.zig").RxAgent;
 const Latency = @import("../stats/latency.zig").Latency;
 const ChunkPool = @import("../window/pool.zig").ChunkPool;
@@ -50,17 +51,36 @@ pub fn write(self: *Context, buffer: []u8) usize {
 }
 
 fn add_drops(h: *snapshot.StatsHeader, c: anytype) void {
-    const r = &c.refused;
+    add_refused(h, &c.refused);
+    h.dropped_out_of_range += c.out_of_range;
+    h.dropped_unknown_stream += c.unknown_stream;
+    h.dropped_bad_token += c.bad_token;
+    h.dropped_unauthenticated += c.unauthenticated;
+    h.dropped_replayed += c.replayed;
+}
+
+/// What the tier's sockets got and sent belongs to the context.
+fn add_tier(h: *snapshot.StatsHeader, t: *const TierAgent) void {
+    const c = &t.member.counters;
+    h.datagrams_sent += t.sent_datagrams;
+    h.bytes_sent += t.sent_bytes;
+    h.datagrams_received += t.received_datagrams;
+    h.bytes_received += t.received_bytes;
+    h.send_failures += t.send_failures;
+    if (t.last_errno != 0) h.last_errno = t.last_errno;
+    add_refused(h, &c.refused);
+    h.dropped_out_of_range += c.out_of_range;
+    h.dropped_unauthenticated += c.unauthenticated;
+    h.dropped_replayed += c.replayed;
+}
+
+fn add_refused(h: *snapshot.StatsHeader, r: []const u64) void {
     h.dropped_bad_magic += r[@backingInt(frame.Refusal.bad_magic)];
     h.dropped_bad_length += r[@backingInt(frame.Refusal.bad_length)];
     h.dropped_bad_check += r[@backingInt(frame.Refusal.bad_check)];
     h.dropped_other_cluster += r[@backingInt(frame.Refusal.other_cluster)];
     h.dropped_unknown_type += r[@backingInt(frame.Refusal.unknown_type)];
-    h.dropped_out_of_range += r[@backingInt(frame.Refusal.out_of_range)] + c.out_of_range;
-    h.dropped_unknown_stream += c.unknown_stream;
-    h.dropped_bad_token += c.bad_token;
-    h.dropped_unauthenticated += c.unauthenticated;
-    h.dropped_replayed += c.replayed;
+    h.dropped_out_of_range += r[@backingInt(frame.Refusal.out_of_range)];
 }
 
 fn header(self: *Context) snapshot.StatsHeader {
@@ -124,6 +144,7 @@ fn add_rx(h: *snapshot.StatsHeader, rx: *RxAgent) void {
         h.receive_used_bytes += used_bytes(lane.pool);
     }
     add_drops(h, &rx.receiver.counters);
+    if (rx.tier) |t| add_tier(h, t);
     for (rx.receiver.active()) |*s| h.dropped_out_of_range += s.counters.out_of_range;
 }
 

@@ -90,6 +90,8 @@ pub const Tier = struct {
     policy: @import("../tier/member.zig").Policy = .safe,
     /// 16 hex digits.
     configHash: []const u8,
+    /// 64 hex digits, or "".
+    groupKey: []const u8 = "",
     /// `SyncIp`; "": the context's.
     ip: []const u8 = "",
     addr: []const u8,

@@ -12,6 +12,7 @@ const linux = std.os.linux;
 const abi = @import("../abi.zig");
 const assert = @import("../assert.zig").assert;
 const frame = @import("../wire/frame.zig");
+const seal = @import("../wire/seal.zig");
 const limits = @import("../limits.zig");
 const udp = @import("../transport/udp.zig");
 const address = @import("../transport/address.zig");
@@ -73,6 +74,7 @@ pub const TierAgent = struct {
         rx: *RxAgent,
         /// Whose senders lead and follow with the member; null: it has none.
         context: ?*Context,
+        group_key: ?seal.GroupKey = null,
         seed: u64,
     };
 
@@ -96,7 +98,7 @@ pub const TierAgent = struct {
         errdefer self.folder.close();
         try self.open_sockets(s.tier, s.o, failure);
         errdefer self.close_sockets();
-        const sizes: frame.Sizes = .init(s.tier.mtu, false);
+        const sizes: frame.Sizes = .init(s.tier.mtu, s.group_key != null);
         self.image = try gpa.alignedAlloc(u8, .@"8", sizes.datagram_bytes);
         errdefer gpa.free(self.image);
         try self.start_host(s, failure);
@@ -265,6 +267,7 @@ pub const TierAgent = struct {
             .policy = t.policy,
             .config_hash = config_hash,
             .datagram_bytes = @intCast(self.image.len),
+            .group_key = s.group_key,
             .seed = s.seed,
         }, &self.host, &s.rx.receiver.notices);
         const nonce_mask = (1 << 53) - 1;
@@ -331,9 +334,16 @@ pub const TierAgent = struct {
     }
 
     fn poll_send(self: *TierAgent, now_ns: u64) ?member_file.Send {
-        if (self.member.poll_send(now_ns, self.image)) |send| return send;
+        var send = self.member.poll_send(now_ns, self.image) orelse self.poll_tx(now_ns) orelse
+            return null;
+        send.bytes = self.member.finish(self.image, send.bytes);
+        return send;
+    }
+
+    fn poll_tx(self: *TierAgent, now_ns: u64) ?member_file.Send {
         const tx = if (self.tx) |*tx| tx else return null;
-        const bytes = tx.poll_send(now_ns, self, self.image) orelse return null;
+        const image = self.image[0..self.member.o.datagram_bytes];
+        const bytes = tx.poll_send(now_ns, self, image) orelse return null;
         return .{ .to = null, .bytes = bytes };
     }
 

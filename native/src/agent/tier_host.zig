@@ -67,6 +67,8 @@ pub const Filled = enum { more, ok, no_memory, bad };
 const Filling = struct {
     is_on: bool = false,
     sqn: u64 = 0,
+    /// What the first piece said it is of.
+    entry: Entry = std.mem.zeroes(Entry),
     have: u32 = 0,
     loose: ?TierLog.Loose = null,
 };
@@ -309,8 +311,9 @@ pub const TierHost = struct {
         const s = self.find_stream(e) orelse return .bad;
         if (offset > e.length or bytes.len > e.length - offset) return .bad;
         const f = &self.filling;
-        if (offset == 0) f.* = .{ .is_on = true, .sqn = self.next() };
+        if (offset == 0) f.* = .{ .is_on = true, .sqn = self.next(), .entry = e.* };
         if (!f.is_on or f.sqn != self.next() or f.have != offset) return .bad;
+        if (!std.meta.eql(f.entry, e.*)) return .bad;
         self.fill(s, e, bytes) catch {
             f.* = .{};
             return .no_memory;

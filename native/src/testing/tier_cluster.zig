@@ -505,6 +505,7 @@ pub const Cluster = struct {
             },
             .config_hash = 4711,
             .datagram_bytes = x.datagram_bytes & ~@as(u32, 7),
+            .group_key = if (x.is_sealed) @splat(0x5a) else null,
             .seed = dice_file.mix(x.seed, @as(u64, node.index) << 32 | node.life),
         };
     }
@@ -630,8 +631,8 @@ pub const Cluster = struct {
                 return self.model.fail(.storm, "node {d} sends without end", .{node.index});
             }
             if (node.host.dying) continue;
-            const bytes = image[0..send.bytes];
-            watch.count_datagram(self, node, bytes);
+            watch.count_datagram(self, node, image[0..send.bytes]);
+            const bytes = image[0..node.core.?.finish(image, send.bytes)];
             const kind = @as(*const frame.Header, @ptrCast(bytes.ptr)).type;
             const may_capture = self.scenario.kind == .stale and switch (kind) {
                 33, 37, 39, 40 => true,

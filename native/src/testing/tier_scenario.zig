@@ -105,6 +105,8 @@ pub const Scenario = struct {
     policy: Policy = .safe,
     record: Record = .interval,
     datagram_bytes: u32 = 1472,
+    /// Members seal what they say (`GroupKey`).
+    is_sealed: bool = false,
     bytes_max: u32 = 200,
     publish_every_ns: u64 = 20 * ms,
     publish_burst: u32 = 4,
@@ -149,6 +151,7 @@ pub const Scenario = struct {
         x.workload(&dice);
         x.misfortune(&dice);
         x.special(&dice);
+        x.is_sealed = dice.chance(300_000);
         // As the configuration demands.
         if (x.ack_count >= x.members) x.ack_count = x.members - 1;
         return x;

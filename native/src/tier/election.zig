@@ -205,7 +205,8 @@ pub fn on_promise(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) voi
 
 pub fn on_refuse(m: anytype, now_ns: u64, h: *const frame.Header) void {
     const b = wire.body(wire.Refuse, h);
-    if (b.promised.number > frame.number_max) return;
+    // It quotes our epoch; but numbers end somewhere, and elections must not.
+    if (b.promised.number > frame.number_max - limits.epochs_ahead_max) return;
     if (!epochs.eql(b.said.epoch, m.epoch)) return;
     if (b.promised.number < m.epoch.number) return;
     switch (m.phase) {
@@ -323,8 +324,7 @@ pub fn fetch(m: anytype, now_ns: u64) void {
     const p = &m.peers[m.source];
     const given = p.promise orelse return drop_source(m, now_ns);
     if (given.nonce != m.source_nonce) return drop_source(m, now_ns);
-    if (m.join.is_complete and m.host.next() >= m.source_next) {
-        assert(m.host.next() >= given.next);
+    if (m.join.is_complete and m.host.next() >= @max(m.source_next, given.next)) {
         m.puller.end();
         m.join = .{};
         return take_over(m, now_ns);

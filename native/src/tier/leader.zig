@@ -157,7 +157,8 @@ pub fn on_nak(m: anytype, p: *Peer, h: *const frame.Header) void {
     if (!epochs.eql(b.said.epoch, m.epoch)) return;
     p.nak_count += 1;
     p.nak_from = h.number;
-    p.nak_end = @min(b.end, m.sent);
+    // Whoever lacks more pulls it.
+    p.nak_end = @min(@min(b.end, h.number + limits.order_step), m.sent);
     p.due.entries = p.nak_from < p.nak_end;
     m.has_dues = true;
 }

@@ -15,6 +15,9 @@ pub const observers_max = 32;
 pub const peers_max = tree.members_max + observers_max;
 /// Eras of a log: one an election that led to a leader.
 pub const eras_max = 4096;
+/// An epoch further ahead than this of any that was heard of is nobody's: numbers grow by one with
+/// each election, and one forged word must not use them up.
+pub const epochs_ahead_max = 1 << 32;
 /// Entries that a follower keeps ahead of its log, and a leader orders ahead of its commits.
 pub const ring_entries = if (is_simulated) 1 << 9 else 1 << 17;
 /// Staged messages that are ordered, entries that are completed, in one step.
@@ -40,6 +43,8 @@ pub const fills_per_turn = 8;
 pub const heartbeat_first_ns = 1 * ms;
 /// With `AsynchronousSqn: 1` entries wait so long for others, unless a datagram is full.
 pub const batch_ns = 200 * us;
+/// That somebody's `GroupKey` is another one is said this often at most.
+pub const seal_told_every_ns = 10_000 * ms;
 /// A winner that is blank lets others try first.
 pub const blank_delay_ns = 100 * ms;
 

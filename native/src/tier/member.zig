@@ -29,6 +29,8 @@ const election = @import("election.zig");
 const leader = @import("leader.zig");
 const follower = @import("follower.zig");
 const fill = @import("fill.zig");
+const seal = @import("../wire/seal.zig");
+const Sealing = @import("sealing.zig").Sealing;
 const Address = @import("../transport/address.zig").Address;
 const Notices = @import("../session/notices.zig").Notices;
 const number = @import("../session/notices.zig").number;
@@ -92,7 +94,10 @@ pub const Options = struct {
     policy: Policy,
     /// Over members, AckCount, SyncMode, UseCommitted and topics.
     config_hash: u64,
+    /// The seal, where there is one, included.
     datagram_bytes: u32,
+    /// `GroupKey` of the context; null: nothing is sealed.
+    group_key: ?seal.GroupKey = null,
     seed: u64,
 };
 
@@ -154,7 +159,10 @@ pub const Counters = struct {
     datagrams: u64 = 0,
     refused: [@typeInfo(frame.Refusal).@"enum".field_names.len]u64 = @splat(0),
     old_epoch: u64 = 0,
-    foreign: u64 = 0,
+    out_of_range: u64 = 0,
+    /// `GroupKey`: not sealed, or sealed with another one.
+    unauthenticated: u64 = 0,
+    replayed: u64 = 0,
     sqns_sent: u64 = 0,
     entries_sent: u64 = 0,
     entries_again: u64 = 0,
@@ -184,6 +192,10 @@ pub fn Member(comptime Host: type) type {
         // ---- durable, as last forced
         durable: Durable = .{},
         nonce: u64 = 0,
+        /// `GroupKey`.
+        sealing: ?Sealing = null,
+        /// A line about it is said again from then on.
+        seal_told_ns: u64 = 0,
 
         // ---- tree
         view: ?tree.View = null,
@@ -305,12 +317,24 @@ pub fn Member(comptime Host: type) type {
                 .ring = ring,
                 .eras = try gpa.alloc(Era, limits.eras_max),
             };
+            errdefer gpa.free(self.eras);
+            if (o.group_key) |key| {
+                self.sealing = try .init(gpa, .{
+                    .group_key = key,
+                    .cluster = o.cluster,
+                    .tier = self.tier,
+                    .peers = limits.peers_max,
+                });
+                // What is written leaves room for the seal.
+                self.o.datagram_bytes -= @sizeOf(frame.SealTrailer);
+            }
             for (o.members, 0..) |m, i| self.peers[i].id = m.id;
             self.clear_ring();
             return self;
         }
 
         pub fn deinit(self: *Self, gpa: std.mem.Allocator) void {
+            if (self.sealing) |*sealing| sealing.deinit(gpa);
             gpa.free(self.ring);
             gpa.free(self.eras);
             self.* = undefined;
@@ -325,6 +349,7 @@ pub fn Member(comptime Host: type) type {
                 self.durable.is_intact = true;
             }
             self.nonce = nonce;
+            if (self.sealing) |*sealing| sealing.begin(self.o.id, nonce);
             self.started_ns = now_ns;
             self.floor = epochs.max(durable.promised, durable.adopted);
         }
@@ -630,7 +655,7 @@ pub fn Member(comptime Host: type) type {
 
         pub fn on_datagram(self: *Self, now_ns: u64, from: Address, bytes: []align(8) u8) void {
             self.counters.datagrams += 1;
-            const h = switch (wire.decode(bytes, self.o.cluster, self.tier)) {
+            const h = switch (wire.decode_header(bytes, self.o.cluster, self.tier)) {
                 .ok => |h| h,
                 .refused => |why| {
                     self.counters.refused[@backingInt(why)] += 1;
@@ -638,10 +663,19 @@ pub fn Member(comptime Host: type) type {
                 },
             };
             if (h.source == self.o.id) return; // Our own, looped back.
+            const key = self.unseal(now_ns, h, bytes) orelse return;
+            if (!wire.decode_body(h)) {
+                self.counters.out_of_range += 1;
+                return;
+            }
             if (self.view == null or self.phase == .separate or self.phase == .left) return;
             const said = wire.said_of(h);
             if (said.to != 0 and said.to != self.o.id) return;
             const p = self.peer_of(h.source) orelse return;
+            if (self.sealing) |*sealing| if (!sealing.accept(self.index_of(p), h, key)) {
+                self.counters.replayed += 1;
+                return;
+            };
             p.heard_ns = now_ns;
             p.address = from;
             if (!self.is_agreed(p, h)) return;
@@ -649,10 +683,59 @@ pub fn Member(comptime Host: type) type {
             self.tell_role();
         }
 
+        /// Opens what is sealed, in place. Null: it is not of those who have our key, or have none
+        /// as we do. The key is of use only where there is one.
+        fn unseal(
+            self: *Self,
+            now_ns: u64,
+            h: *const frame.Header,
+            bytes: []align(8) u8,
+        ) ?seal.Key {
+            const was_sealed = h.flags().sealed;
+            if (self.sealing) |*sealing| {
+                if (was_sealed) {
+                    const opening = self.known_place(h.source);
+                    const known = if (opening) |i| &sealing.openings[i] else null;
+                    if (sealing.open(known, bytes)) |key| return key;
+                }
+            } else if (!was_sealed) return @splat(0);
+            self.counters.unauthenticated += 1;
+            if (now_ns < self.seal_told_ns or self.place_of(h.source) == null) return null;
+            self.seal_told_ns = now_ns + limits.seal_told_every_ns;
+            self.notices.log(.tier_unauthenticated, .err, .{
+                .name = self.o.members[self.place_of(h.source).?].name,
+                .args = .{ number(h.source), number(@intFromBool(was_sealed)), 0, 0 },
+            });
+            return null;
+        }
+
+        /// Place of one who was heard before.
+        fn known_place(self: *const Self, id: u16) ?usize {
+            if (self.place_of(id)) |i| return i;
+            for (self.peers[tree.members_max..], tree.members_max..) |*p, i| {
+                if (p.id == id) return i;
+            }
+            return null;
+        }
+
+        fn index_of(self: *const Self, p: *const Peer) usize {
+            return (@intFromPtr(p) - @intFromPtr(&self.peers)) / @sizeOf(Peer);
+        }
+
+        /// Ends what `poll_send` wrote: sealed, where there is a key. Its bytes then.
+        pub fn finish(self: *Self, image: []align(8) u8, bytes: u32) u32 {
+            const sealing = if (self.sealing) |*s| s else return bytes;
+            return sealing.seal_datagram(image, bytes);
+        }
+
         /// Nothing of an older epoch is taken, nor of another one with the same number.
         fn is_agreed(self: *Self, p: *Peer, h: *const frame.Header) bool {
             const kind = wire.type_of(h).?;
             const e = wire.said_of(h).epoch;
+            if (e.number > self.floor.number +| limits.epochs_ahead_max) {
+                self.counters.out_of_range += 1;
+                return false;
+            }
             switch (kind) {
                 // Questions, and a word about an epoch that was refused.
                 .join, .refuse, .stream_ask, .stream => return true,

@@ -2,313 +2,18 @@
 //! can go wrong is the simulator's.
 
 const std = @import("std");
-const wire = @import("../wire/tier_frame.zig");
-const epochs = @import("epoch.zig");
-const tree = @import("tree.zig");
 const member = @import("member.zig");
-const Address = @import("../transport/address.zig").Address;
+const seal = @import("../wire/seal.zig");
+const abi = @import("../abi.zig");
 const Notices = @import("../session/notices.zig").Notices;
-const StreamEntry = @import("../order/record_file.zig").StreamEntry;
-const Entry = @import("entry.zig").Entry;
+const tree = @import("tree.zig");
+const bed = @import("test_tier.zig");
+const Tier = bed.Tier;
+const member_count = bed.member_count;
 
 const expect = std.testing.expect;
 const expectEqual = std.testing.expectEqual;
 const ms = std.time.ns_per_ms;
-
-/// A log and a stage in memory; every message has eight bytes.
-const TestHost = struct {
-    gpa: std.mem.Allocator,
-    log: std.ArrayList(Entry) = .empty,
-    era_list: std.ArrayList(epochs.Era) = .empty,
-    staged: std.ArrayList(u64) = .empty,
-    durable: epochs.Durable = .{},
-    shown: u64 = 0,
-    committed_sqn: u64 = 0,
-
-    fn deinit(h: *TestHost) void {
-        h.log.deinit(h.gpa);
-        h.era_list.deinit(h.gpa);
-        h.staged.deinit(h.gpa);
-    }
-    pub fn next(h: *const TestHost) u64 {
-        return h.log.items.len;
-    }
-    pub fn eras(h: *const TestHost) []const epochs.Era {
-        return h.era_list.items;
-    }
-    pub fn begin_era(h: *TestHost, e: epochs.Epoch) void {
-        if (h.era_list.getLastOrNull()) |last| {
-            if (epochs.eql(last.epoch, e)) return;
-            if (last.first_sqn == h.next()) _ = h.era_list.pop();
-        }
-        const era: epochs.Era = .{ .epoch = e, .first_sqn = h.next() };
-        h.era_list.append(h.gpa, era) catch @panic("out of memory");
-    }
-    fn last_no(h: *const TestHost) ?u64 {
-        return if (h.log.items.len == 0) null else h.log.items[h.log.items.len - 1].msg_no;
-    }
-    fn entry_of(no: u64, wall_ms: u64) Entry {
-        return .{
-            .connection = 5,
-            .msg_no = no,
-            .time_ms = wall_ms,
-            .length = 8,
-            .source = 9,
-            .transport = 1,
-            .tx_arg = 0,
-            .msg_arg = 0,
-            .is_tier = 0,
-        };
-    }
-    pub fn append_staged(h: *TestHost, e: *const Entry) enum { ok, missing, gone, no_memory } {
-        if (std.mem.indexOfScalar(u64, h.staged.items, e.msg_no) == null) return .missing;
-        h.log.append(h.gpa, e.*) catch return .no_memory;
-        return .ok;
-    }
-    pub fn append_fill(
-        h: *TestHost,
-        e: *const Entry,
-        offset: u32,
-        bytes: []const u8,
-    ) enum { more, ok, no_memory, bad } {
-        if (offset != 0 or bytes.len != 8) return .bad;
-        if (std.mem.readInt(u64, bytes[0..8], .little) != e.msg_no) return .bad;
-        h.log.append(h.gpa, e.*) catch return .no_memory;
-        return .ok;
-    }
-    pub fn order(h: *TestHost, wall_ms: u64, max: u32) u32 {
-        var count: u32 = 0;
-        while (count < max) : (count += 1) {
-            const no = if (h.last_no()) |last| last + 1 else 0;
-            if (std.mem.indexOfScalar(u64, h.staged.items, no) == null) return count;
-            h.log.append(h.gpa, entry_of(no, wall_ms)) catch return count;
-        }
-        return count;
-    }
-    pub fn entry_at(h: *const TestHost, sqn: u64) Entry {
-        return h.log.items[sqn];
-    }
-    pub fn read(h: *const TestHost, sqn: u64, offset: u32, buffer: []u8) u32 {
-        var bytes: [8]u8 = undefined;
-        std.mem.writeInt(u64, &bytes, h.log.items[sqn].msg_no, .little);
-        const n = @min(buffer.len, 8 - offset);
-        @memcpy(buffer[0..n], bytes[offset..][0..n]);
-        return @intCast(n);
-    }
-    pub fn truncate(h: *TestHost, sqn: u64) enum { done, busy, delivered } {
-        if (sqn < h.shown) return .delivered;
-        h.log.shrinkRetainingCapacity(sqn);
-        while (h.era_list.getLastOrNull()) |last| {
-            if (last.first_sqn < sqn) break;
-            _ = h.era_list.pop();
-        }
-        return .done;
-    }
-    pub fn handed(h: *const TestHost) u64 {
-        return h.shown;
-    }
-    pub fn show(h: *TestHost, limit: u64) void {
-        h.shown = limit;
-    }
-    pub fn committed(h: *TestHost, limit: u64) void {
-        h.committed_sqn = limit;
-    }
-    pub fn retire_stage(_: *TestHost) void {}
-    pub fn knows_stream(_: *TestHost, _: *const Entry) bool {
-        return true;
-    }
-    pub fn describe(_: *TestHost, _: *const Entry, _: *StreamEntry) void {}
-    pub fn learn(_: *TestHost, _: *const StreamEntry) void {}
-    pub fn tx_acked(_: *TestHost, _: []const wire.TxPosition) void {}
-    pub fn save(h: *TestHost, d: epochs.Durable) bool {
-        h.durable = d;
-        return true;
-    }
-    pub fn force(_: *TestHost) bool {
-        return true;
-    }
-    pub fn durable_next(h: *const TestHost) u64 {
-        return h.next();
-    }
-};
-
-const Member = member.Member(TestHost);
-const member_count = 3;
-
-/// Three members, and the tree as an arbiter would keep it.
-const Tier = struct {
-    now_ns: u64 = ms,
-    hosts: [member_count]TestHost,
-    notices: [member_count]Notices = @splat(.{}),
-    members: [member_count]Member,
-    alive: [member_count]bool = @splat(false),
-    view: tree.View = .{
-        .serial = 1,
-        .session = .connected,
-        .master_version = 0,
-        .candidate = tree.nobody,
-        .epoch = .{},
-        .established_epoch = .{},
-        .established_leader = tree.nobody,
-        .running = tree.nobody,
-        .established = .{},
-        .present = 0,
-        .forced = tree.nobody,
-    },
-    image: [2048]u8 align(8) = undefined,
-
-    const names = [member_count]member.MemberOptions{
-        .{ .id = 11, .name = "a" },
-        .{ .id = 12, .name = "b" },
-        .{ .id = 13, .name = "c" },
-    };
-
-    fn make(gpa: std.mem.Allocator, ack_count: i32) !*Tier {
-        const t = try gpa.create(Tier);
-        t.* = .{ .hosts = @splat(.{ .gpa = gpa }), .members = undefined };
-        for (0..member_count) |i| t.members[i] = try .init(gpa, .{
-            .members = &names,
-            .self = @intCast(i),
-            .id = names[i].id,
-            .ack_count = ack_count,
-            .use_committed = false,
-            .is_batched = false,
-            .sync_max_diff = 10,
-            .send_window = 256,
-            .heartbeat_interval_ns = 1000 * ms,
-            .heartbeat_timeout_ns = 3000 * ms,
-            .ack_interval_ns = 1000 * ms,
-            .ack_timeout_ns = 3000 * ms,
-            .start_timeout_ns = 5000 * ms,
-            .session_timeout_ns = 2000 * ms,
-            .policy = .safe,
-            .config_hash = 77,
-            .datagram_bytes = 1472,
-            .seed = i + 1,
-        }, &t.hosts[i], &t.notices[i]);
-        return t;
-    }
-
-    fn free(t: *Tier, gpa: std.mem.Allocator) void {
-        for (&t.members) |*m| m.deinit(gpa);
-        for (&t.hosts) |*h| h.deinit();
-        gpa.destroy(t);
-    }
-
-    fn start(t: *Tier, i: usize) void {
-        t.alive[i] = true;
-        t.members[i].start(t.now_ns, t.hosts[i].durable, 1000 + i);
-        t.view.present |= tree.set_of(@intCast(i));
-        t.changed();
-    }
-
-    fn kill(t: *Tier, i: usize) void {
-        t.alive[i] = false;
-        t.view.present &= ~tree.set_of(@intCast(i));
-        if (t.view.running == i) t.view.running = tree.nobody;
-        t.changed();
-    }
-
-    fn changed(t: *Tier) void {
-        t.view.serial += 1;
-        for (&t.members, t.alive) |*m, alive| if (alive) m.on_view(t.now_ns, &t.view);
-    }
-
-    fn carry_out(t: *Tier, i: usize, c: tree.Command) void {
-        const v = &t.view;
-        var outcome: tree.Outcome = .refused;
-        switch (c.kind) {
-            .none => unreachable,
-            .campaign => if (v.master_version == c.version and v.running == tree.nobody) {
-                v.candidate = @intCast(i);
-                v.epoch = c.epoch;
-                v.running = @intCast(i);
-                v.master_version += 1;
-                outcome = .done;
-            },
-            .establish => if (v.master_version == c.version) {
-                v.established_epoch = c.epoch;
-                v.established_leader = c.leader;
-                v.established = c.quorum;
-                v.forced = tree.nobody;
-                v.master_version += 1;
-                outcome = .done;
-            },
-            .read => outcome = .done,
-            .resign => if (v.running == i) {
-                v.running = tree.nobody;
-                outcome = .done;
-            },
-        }
-        const answer: tree.Answer = .{
-            .serial = c.serial,
-            .outcome = outcome,
-            .version = v.master_version,
-        };
-        t.members[i].on_answer(t.now_ns, &answer);
-        t.changed();
-    }
-
-    fn address(i: usize) Address {
-        return .init(@intCast(i + 1), 4000);
-    }
-
-    fn step(t: *Tier) void {
-        t.now_ns += ms / 10;
-        for (0..member_count) |i| {
-            if (!t.alive[i]) continue;
-            const m = &t.members[i];
-            m.tick(t.now_ns, t.now_ns / ms, t.now_ns + 1000 * ms);
-            if (m.command()) |c| t.carry_out(i, c);
-            while (m.poll_send(t.now_ns, &t.image)) |send| {
-                for (0..member_count) |j| {
-                    if (!t.alive[j] or j == i) continue;
-                    if (send.to) |to| if (!to.eql(address(j))) continue;
-                    t.members[j].on_datagram(t.now_ns, address(i), t.image[0..send.bytes]);
-                }
-            }
-        }
-    }
-
-    fn run_until(t: *Tier, comptime holds: fn (*Tier) bool) !void {
-        for (0..200_000) |_| {
-            if (holds(t)) return;
-            t.step();
-        }
-        return error.NeverHeld;
-    }
-
-    fn leads(t: *Tier) ?usize {
-        for (&t.members, t.alive, 0..) |*m, alive, i| {
-            if (alive and m.phase == .leading) return i;
-        }
-        return null;
-    }
-
-    fn has_two_followers(t: *Tier) bool {
-        const l = t.leads() orelse return false;
-        var followers: u32 = 0;
-        for (&t.members) |*m| if (m.role() == .inactive) {
-            followers += 1;
-        };
-        return t.members[l].role() == .active and followers == 2;
-    }
-
-    fn has_all(t: *Tier) bool {
-        const l = t.leads() orelse return false;
-        for (&t.hosts, t.alive) |*h, alive| {
-            if (alive and h.next() != t.hosts[l].staged.items.len) return false;
-        }
-        return t.hosts[l].committed_sqn == t.hosts[l].next();
-    }
-
-    fn stage_everywhere(t: *Tier, from: u64, to: u64, without: ?usize) void {
-        for (&t.hosts, 0..) |*h, i| {
-            if (without == i) continue;
-            for (from..to) |no| h.staged.append(h.gpa, no) catch @panic("out of memory");
-        }
-    }
-};
 
 test "members elect a leader, agree on the order, and go on when the leader dies" {
     const gpa = std.testing.allocator;
@@ -373,6 +78,55 @@ test "alone a member is SINGLE, and its successor needs its log" {
     try expectEqual(member.Failure.no_quorum, t.members[1].failed);
 }
 
+test "members with one GroupKey agree; one that has another is refused, and both sides say so" {
+    const gpa = std.testing.allocator;
+    const key: seal.GroupKey = @splat(1);
+    const t = try Tier.make_keyed(gpa, 1, .{ key, key, @splat(2) });
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    t.stage_everywhere(0, 600, null);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return @min(x.hosts[0].committed_sqn, x.hosts[1].committed_sqn) == 600;
+        }
+    }.holds);
+    for (0..60_000) |_| t.step();
+    try expectEqual(0, t.hosts[2].next());
+    try expect(!t.members[2].started);
+    for (&t.members, &t.notices) |*m, *notices| {
+        try expect(m.counters.unauthenticated > 0);
+        try expectEqual(0, m.counters.replayed);
+        // Six seconds, and a line every ten.
+        try expectEqual(1, lines_of(notices, .tier_unauthenticated));
+    }
+}
+
+test "a member without a GroupKey and those with one do not hear each other" {
+    const gpa = std.testing.allocator;
+    const key: seal.GroupKey = @splat(1);
+    const t = try Tier.make_keyed(gpa, 1, .{ key, key, null });
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    t.stage_everywhere(0, 10, null);
+    for (0..60_000) |_| t.step();
+    try expectEqual(10, @min(t.hosts[0].committed_sqn, t.hosts[1].committed_sqn));
+    try expectEqual(0, t.hosts[2].next());
+    for (&t.notices) |*n| try expectEqual(1, lines_of(n, .tier_unauthenticated));
+}
+
+fn lines_of(notices: *Notices, key: abi.LogKey) u32 {
+    var count: u32 = 0;
+    var out: [16]abi.Notice = undefined;
+    while (true) {
+        const n = notices.pop(&out);
+        if (n == 0) return count;
+        for (out[0..n]) |*notice| {
+            if (notice.kind != @backingInt(abi.NoticeKind.log)) continue;
+            count += @intFromBool(notice.code == @backingInt(key));
+        }
+    }
+}
+
 test "the operator lets a member lead, once, with the freshest log that it reaches" {
     const gpa = std.testing.allocator;
     const t = try Tier.make(gpa, 1);
@@ -389,7 +143,7 @@ test "the operator lets a member lead, once, with the freshest log that it reach
     try t.run_until(Tier.has_all);
     // Member 2 has a part of it, and member 1 nothing.
     t.hosts[2].begin_era(t.view.established_epoch);
-    for (0..20) |no| try t.hosts[2].log.append(gpa, TestHost.entry_of(no, 1));
+    for (0..20) |no| try t.hosts[2].log.append(gpa, bed.TestHost.entry_of(no, 1));
     t.hosts[2].durable = t.hosts[0].durable;
     t.hosts[2].durable.is_intact = false;
     t.kill(0);

@@ -40,9 +40,7 @@ pub const Type = enum(u8) {
     nak = 8,
     rst = 9,
     fill = 10,
-    // 32..40 are the tier's: SQN, SQN_ACK, SQN_NAK, COMMIT, PREPARE, PROMISE, REFUSE, JOIN,
-    // JOIN_REPLY. They carry epoch (number, id) and sqns in their bodies and are refused as unknown
-    // until the tier exists.
+    // 32..45 are the tier's (`tier_frame.zig`), which go between its members' sockets only.
 };
 
 pub const Flags = packed struct(u8) {
@@ -583,7 +581,7 @@ pub fn message_count(h: *const Header) ?u32 {
     return n;
 }
 
-fn name_ok(len: u16, name: *const [64]u8) bool {
+pub fn name_ok(len: u16, name: *const [64]u8) bool {
     if (len == 0 or len > 63) return false;
     for (name[0..len]) |c| if (c < 0x20 or c == '/' or c == 0x7f) return false;
     return std.unicode.utf8ValidateSlice(name[0..len]);

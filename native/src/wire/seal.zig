@@ -2,10 +2,10 @@
 //!
 //! Every sender of datagrams has a key of its own: HKDF-SHA256 over the group key, who sends
 //! (direction, stream, receiver) and an instance number that is never used twice (the connection id
-//! of a sender; a random number of each start of a receiver). Under it a counter makes each nonce
-//! unique, so two processes that share the group key can never meet on a nonce. The header is
-//! authenticated, the body is encrypted (Aegis128L, RFC-draft AEGIS). A datagram that was recorded
-//! and played again is refused by a sliding window over the counter.
+//! of a sender; a random number of each start of a receiver, or of a tier's member). Under it a
+//! counter makes each nonce unique, so two processes that share the group key can never meet on a
+//! nonce. The header is authenticated, the body is encrypted (Aegis128L, RFC-draft AEGIS). A
+//! datagram that was recorded and played again is refused by a sliding window over the counter.
 
 const std = @import("std");
 const frame = @import("frame.zig");
@@ -17,7 +17,8 @@ const Hkdf = std.crypto.kdf.hkdf.HkdfSha256;
 pub const GroupKey = [32]u8;
 pub const Key = [Aead.key_length]u8;
 
-pub const Direction = enum(u8) { from_sender = 0, from_receiver = 1 };
+/// `from_member`: of a tier, to the others of it.
+pub const Direction = enum(u8) { from_sender = 0, from_receiver = 1, from_member = 2 };
 
 /// Who seals. `receiver` is 0 for frames of the stream's sender.
 pub const Identity = struct {
@@ -109,6 +110,11 @@ pub const ReplayWindow = struct {
     const width = 4096;
     top: u64 = 0,
     bits: [width / 64]u64 = @splat(0),
+
+    /// One that has seen everything up to `top`.
+    pub fn after(top: u64) ReplayWindow {
+        return .{ .top = top, .bits = @splat(std.math.maxInt(u64)) };
+    }
 
     /// True the first time; call it only after `open` succeeded.
     pub fn accept(self: *ReplayWindow, counter: u64) bool {

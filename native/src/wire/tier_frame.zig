@@ -17,6 +17,7 @@ const assert = @import("../assert.zig").assert;
 const epoch_file = @import("../tier/epoch.zig");
 const Entry = @import("../tier/entry.zig").Entry;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
+const message_bytes_max = @import("../limits.zig").message_bytes_max;
 const Header = frame.Header;
 const Epoch = epoch_file.Epoch;
 const Era = epoch_file.Era;
@@ -224,20 +225,43 @@ pub fn type_of(h: *const Header) ?Type {
 pub const Decoded = union(enum) { ok: *const Header, refused: frame.Refusal };
 
 /// Checks everything that does not depend on the state of the member: lengths, check, numbers, and
-/// what follows the body. `tier`: the tier's id.
+/// what follows the body. `tier`: the tier's id. A datagram that is sealed is refused: who has the
+/// key opens it between `decode_header` and `decode_body` (`tier/sealing.zig`).
 pub fn decode(bytes: []align(8) const u8, cluster: u16, tier: u16) Decoded {
+    const h = switch (decode_header(bytes, cluster, tier)) {
+        .ok => |h| h,
+        .refused => |why| return .{ .refused = why },
+    };
+    if (h.flags().sealed) return .{ .refused = .bad_check };
+    if (!decode_body(h)) return .{ .refused = .out_of_range };
+    return .{ .ok = h };
+}
+
+/// What a header says; the body may be sealed.
+pub fn decode_header(bytes: []align(8) const u8, cluster: u16, tier: u16) Decoded {
     if (bytes.len < frame.header_bytes) return .{ .refused = .bad_length };
     const h: *const Header = @ptrCast(bytes.ptr);
     if (h.magic != frame.magic or h.version != frame.version) return .{ .refused = .bad_magic };
     if (h.length != bytes.len or h.length % 8 != 0) return .{ .refused = .bad_length };
     if (h.cluster != cluster or h.transport != tier) return .{ .refused = .other_cluster };
     const kind = type_of(h) orelse return .{ .refused = .unknown_type };
-    if (h.length < frame.header_bytes + body_bytes_min(kind)) return .{ .refused = .bad_length };
-    if (h.check != frame.check_of(bytes)) return .{ .refused = .bad_check };
-    if (h.source == 0 or h.number > frame.number_max) return .{ .refused = .out_of_range };
-    if (said_of(h).epoch.number > frame.number_max) return .{ .refused = .out_of_range };
-    if (!is_body_whole(h, kind)) return .{ .refused = .out_of_range };
+    const trailer: u32 = if (h.flags().sealed) @sizeOf(frame.SealTrailer) else 0;
+    const least = frame.header_bytes + body_bytes_min(kind) + trailer;
+    if (h.length < least) return .{ .refused = .bad_length };
+    const check = if (h.flags().sealed) 0 else frame.check_of(bytes);
+    if (h.check != check) return .{ .refused = .bad_check };
+    if (h.source == 0 or h.flags().reserved != 0) return .{ .refused = .out_of_range };
+    if (h.number > frame.number_max or h.connection() > frame.number_max) {
+        return .{ .refused = .out_of_range };
+    }
     return .{ .ok = h };
+}
+
+/// What lies behind the header, opened. `decode_header` was satisfied.
+pub fn decode_body(h: *const Header) bool {
+    assert(!h.flags().sealed);
+    if (said_of(h).epoch.number > frame.number_max) return false;
+    return is_body_whole(h, type_of(h).?);
 }
 
 fn is_body_whole(h: *const Header, kind: Type) bool {
@@ -248,7 +272,9 @@ fn is_body_whole(h: *const Header, kind: Type) bool {
             const most = rest / @sizeOf(Entry);
             if (b.count > most or rest != b.count * @sizeOf(Entry)) return false;
             if (b.next > frame.number_max or b.committed > b.next or b.first > b.next) return false;
-            return h.number + b.count <= b.next;
+            if (h.number + b.count > b.next) return false;
+            for (entries_of(h)) |*e| if (!is_entry_whole(e)) return false;
+            return true;
         },
         .commit => {
             const b = body(Commit, h);
@@ -270,9 +296,21 @@ fn is_body_whole(h: *const Header, kind: Type) bool {
             const b = body(TxAcked, h);
             return b.count <= rest / @sizeOf(TxPosition) and rest == b.count * @sizeOf(TxPosition);
         },
-        .stream => return body(StreamTold, h).entry.is_true(),
+        .stream => return is_stream_whole(&body(StreamTold, h).entry),
         else => return true,
     }
+}
+
+/// What a log has room for. Whether its stream is known is the member's to see.
+fn is_entry_whole(e: *const Entry) bool {
+    return e.connection <= frame.number_max and e.msg_no <= frame.number_max and
+        e.time_ms <= frame.number_max and e.length <= message_bytes_max and e.is_tier <= 1;
+}
+
+fn is_stream_whole(e: *const StreamEntry) bool {
+    if (!e.is_true() or e.source == 0 or e.transport == 0 or e.is_tier > 1) return false;
+    if (e.connection > frame.number_max) return false;
+    return frame.name_ok(e.name_bytes, &e.name);
 }
 
 fn are_eras_ordered(eras: []align(8) const Era, next: u64) bool {
@@ -347,7 +385,7 @@ pub const PieceIterator = struct {
         const padded = frame.align8(@as(u64, piece.bytes));
         if (padded > rest.len) return self.stop();
         const end = @as(u64, piece.offset) + piece.bytes;
-        if (end > piece.entry.length) return self.stop();
+        if (end > piece.entry.length or !is_entry_whole(&piece.entry)) return self.stop();
         if (piece.bytes == 0 and piece.entry.length != 0) return self.stop();
         self.left = @alignCast(rest[@intCast(padded)..]);
         return .{ .piece = piece, .bytes = rest[0..piece.bytes] };
