@@ -8,7 +8,7 @@
  */
 
 /** Compared with the library's own at load. */
-export const ABI_HASH = 0x956c3e7b;
+export const ABI_HASH = 0xca8e79f1;
 
 /** Bounds and versions. */
 export const constants = {
@@ -113,6 +113,7 @@ export const LogKey = {
   TIER_UNSAFE_POLICY: 22110,
   TIER_UNHEARD: 22111,
   TIER_LEADER_SILENT: 22112,
+  TIER_UNAUTHENTICATED: 22113,
   GSO_UNAVAILABLE: 22001,
   GRO_UNAVAILABLE: 22002,
   RECEIVE_BUFFER_SMALL: 22003,
