@@ -83,7 +83,16 @@ export interface RcmContext extends AsyncDisposable {
     user?: unknown,
     options?: ReceiverOptions,
   ): RcmReceiver;
-  /** @throws RcmError `UNSUPPORTED`: there are no tiers yet (guide 9.9.3) */
+  /**
+   * Creates the object that replicates results in a tier with `SyncMode` 1 or 2 (guide 9.9.3);
+   * before `start()`, once. Such a context needs it, and a receiver. Only the leader's handler gets
+   * messages; the others get what it makes of them.
+   * @param startTransNo the first transaction that this start is given, of those that the tier has;
+   * where it has none, the number of the first one
+   * @param cb gets transactions that others made, and roles
+   * @param user what `onSyn` is given
+   * @throws RcmError `ARGUMENT` (also where `SyncMode` is 0), `STATE`
+   */
   createTierSync(startTransNo: number, cb: RcmTierSyncCallback, user?: unknown): RcmTierSync;
   /**
    * Opens files and sockets and begins to run (guide 9.9.4). With `IsHandshake: 1` and a blank
@@ -113,7 +122,8 @@ export interface RcmContext extends AsyncDisposable {
   getTierName(): string;
   /**
    * Sets the first sequence number to be replayed (guide 9.9.9); before `start()`.
-   * @throws RcmError `ARGUMENT` unless a decimal number, `UNSUPPORTED`: there is no record yet
+   * @throws RcmError `ARGUMENT` unless a decimal number, `UNSUPPORTED` with `SyncMode` 1 and 2,
+   * where `startTransNo` takes its place
    */
   setInitParam(key: "replay_start_point", value: string): void;
   /**
@@ -340,22 +350,46 @@ export type RcmSender =
     readonly allocator: RcmAllocator;
   };
 
-/** Replicates an application's own data in a tier (guide 9.6). */
+/** Replicates what a leader's program makes of messages (`SyncMode` 1 and 2, guide 9.6). */
 export interface RcmTierSync {
   /**
-   * Replicates data (guide 9.6.1).
-   * @param transNo transaction number; absent: the next one
-   * @param copyData true: `data` may be reused when it returns
+   * Replicates a transaction (guide 9.6.1): everybody gets transactions in the order of their
+   * numbers, each once. Made within a handler it covers the handler's message: once it is committed
+   * no other leader handles that message again, so results of one message that belong together are
+   * one transaction. Apply it yourself when `sync` has answered 0, not before: a program that was
+   * told 0 for what never becomes the tier's ends as SEPARATE.
+   * @param data at most 8 MiB
+   * @param transNo absent or -1: the next number; else one that was not used: the transaction waits
+   * until those before it have come
+   * @param copyData `data` is copied before it returns in any case
+   * @returns 0; NOT_LEADER unless this program was told ACTIVE or SINGLE; WOULD_BLOCK (no room
+   * now); TOO_LARGE; BAD_ARGUMENT (a number that is used)
    */
   sync(data: Uint8Array, transNo?: number, copyData?: boolean): RcmStatus;
-  /** Confirms what was replicated, up to a transaction number (guide 9.6.2). */
+  /**
+   * Confirms that what `onSyn` was given is applied, up to a number (guide 9.6.2). It counts where
+   * the receiver was made with `ack: "manual"`: before all that was given is confirmed, the program
+   * does not become the tier's leader.
+   * @returns 0, also for what is confirmed already; BAD_ARGUMENT above the last one given
+   */
   sendAck(transNo: number): RcmStatus;
 }
 
-/** Gets the data that a tier replicates (guide 9.7). */
+/** Gets what a tier replicates (guide 9.7). */
 export interface RcmTierSyncCallback {
-  /** One transaction (guide 9.7.1); returns as `RcmReceiverCallback.onMessage`. */
+  /**
+   * One transaction that another program, or an earlier start of this one, has made and that is
+   * committed (guide 9.7.1).
+   * @param data a copy, which may be kept
+   * @param transNo grows; a member that restarts gets all from its `startTransNo` on again
+   * @param user what `createTierSync` was given
+   * @returns 0 or nothing: accepted. Anything else, or a throw: the same one comes again after a
+   * short pause, and nothing is skipped
+   */
   onSyn(data: Uint8Array<ArrayBuffer>, transNo: number, user: unknown): number | void;
-  /** The context's role has changed (guide 9.7.2). */
+  /**
+   * The context's role has changed (guide 9.7.2). ACTIVE and SINGLE come when all that was
+   * committed before was accepted, and before the first message.
+   */
   onRoleChanged?(role: RcmRole): void;
 }

@@ -85,8 +85,8 @@ export interface StartOptions {
   readonly countersText: string;
   /** Absolute: where a tier's member keeps its state; "" for a single node. */
   readonly stateDirectory: string;
-  /** The first transaction that the program is given (`SyncMode` 1 and 2). */
-  readonly startTransNo: number;
+  /** The first transaction that the program is given (`SyncMode` 1 and 2); absent: 0. */
+  readonly startTransNo?: number;
 }
 
 /** @returns the JSON text for `rcm_context_start` */
@@ -94,7 +94,7 @@ export function startText(plan: ContextPlan, options: StartOptions): string {
   const { prefix, deliver, tx, injection, record, isManual, countersText } = options;
   const tier = {
     stateDirectory: `${options.stateDirectory}/`,
-    startTransNo: options.startTransNo,
+    startTransNo: options.startTransNo ?? 0,
   };
   return JSON.stringify({
     ...plan.context,

@@ -409,7 +409,7 @@ test("rules 3, 4: what createTransmitter and createReceiver refuse", async () =>
   throwsCode(() => context.setInitParam("replay_point" as "replay_start_point", "1"), "ARGUMENT");
   context.setInitParam("replay_start_point", "1");
   throwsCode(() => context.laneToken(0), "ARGUMENT");
-  throwsCode(() => context.createTierSync(0, { onSyn() {} }), "UNSUPPORTED");
+  throwsCode(() => context.createTierSync(0, { onSyn() {} }), "ARGUMENT");
   await context.start();
   throwsCode(() => context.createTransmitter("out"), "STATE");
   throwsCode(() => context.createReceiver({ onMessage() {} }), "STATE");

@@ -270,10 +270,21 @@ test("rule 8: stop sends what was accepted", () =>
 
 test("rule 34: keys and calls of later versions are named, not ignored", () =>
   withBus(
-    { nodes: ["rx1", "rx2"], contexts: { rx2: { SyncMode: 1 } } },
+    {
+      nodes: ["rx1", "rx2"],
+      contexts: {
+        rx2: {
+          IsSingleton: 0,
+          TierName: "tier",
+          SyncAddr: "239.250.0.1",
+          SyncPort: 29_499,
+          TierAsync: 1,
+        },
+      },
+    },
     async (_bus, factory) => {
       const error = throwsCode(() => factory.newRcmContext("rx2"), "UNSUPPORTED");
-      assert.match(error.message, /SyncMode/);
+      assert.match(error.message, /TierAsync/);
       const rx = factory.newRcmContext("rx1");
       const config = factory.getConfig().getRcmContextConfig("rx1")!;
       assert.equal(config.getTxTopicCount(), 0);

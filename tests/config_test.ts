@@ -425,18 +425,17 @@ test("MTU and GroupKey: the transport's wins, also from its template", () => {
 
 // What this version can't do
 
-test("each key whose part is not built is named when it differs from its default", () => {
-  const values = {
-    TierAsync: 1,
-    SyncMode: 1,
+test("keys that say nothing together are named: of a tier's results and its replay", () => {
+  const named = (values: Record<string, unknown>) => {
+    const both = { "Contexts[1]": values, "Contexts[2]": values };
+    return resolveContext(load(change(tier(), both)), "m2").unsupportedKeys;
   };
-  for (const [key, value] of Object.entries(values)) {
-    const { unsupportedKeys } = resolveContext(
-      load(change(simple(), { "Contexts[1]": { [key]: value } })),
-      "b",
-    );
-    assert.deepEqual(unsupportedKeys, [`Rcm.Contexts[1].${key} (b)`]);
-  }
+  for (const mode of [1, 2]) assert.deepEqual(named({ SyncMode: mode }), []);
+  assert.deepEqual(named({ SyncMode: 1, TierAsync: 1 }), []);
+  assert.deepEqual(named({ TierAsync: 1 }), ["Rcm.Contexts[2].TierAsync (m2)"]);
+  assert.deepEqual(named({ RecordReplayStartPoint: 5 }), []);
+  const replayed = named({ SyncMode: 1, RecordReplayStartPoint: 5 });
+  assert.deepEqual(replayed, ["Rcm.Contexts[2].RecordReplayStartPoint (m2)"]);
   const member = resolveContext(load(change(tier(), { "Contexts[2]": { IsObserver: 1 } })), "m2");
   assert.deepEqual(member.unsupportedKeys, []);
   assert.equal(member.tier?.isObserver, true);

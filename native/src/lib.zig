@@ -477,9 +477,8 @@ export fn rcm_tier_syn(
     results.flush_ahead();
     const piece = results.look() orelse return 0;
     told.* = .{ @floatFromInt(piece.number), @floatFromInt(piece.bytes.len) };
-    if (piece.bytes.len <= capacity) {
-        @memcpy(slice(buffer, capacity)[0..piece.bytes.len], piece.bytes);
-    }
+    const length = piece.bytes.len;
+    if (length <= capacity) @memcpy(slice(buffer, capacity)[0..length], piece.bytes);
     return 1;
 }
 

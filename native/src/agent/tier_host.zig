@@ -4,6 +4,8 @@
 //!     stage -> log:    order (leader), append_staged, append_fill (follower)
 //!     log -> program:  show           log -> senders:  committed
 //!     log -> members:  entry_at, read
+//!
+//! Long because it is one host with its doors; what the log itself does lies in `order`.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -278,6 +280,20 @@ pub const TierHost = struct {
         self.put_staged(s, e, &staged) catch return .no_memory;
         self.filling = .{}; // Another member's bytes of it, if some have come.
         return .ok;
+    }
+
+    /// Its program makes transactions.
+    pub fn pushes(self: *const TierHost) bool {
+        return self.results != null;
+    }
+
+    /// Bytes of a transaction, in front of its entry. What is not staged is pulled.
+    pub fn stage_result(self: *TierHost, e: *const Entry, bytes: []const u8) void {
+        const r = self.results orelse return;
+        const lane = &self.stage.lanes[r.stream];
+        if (e.msg_no < lane.log_next or e.msg_no < r.staged_no) return;
+        self.stage.put(r.stream, e.msg_no, e.msg_arg, e.tx_arg, bytes) catch return;
+        r.staged_no = e.msg_no + 1;
     }
 
     /// Leader: a transaction of its own program.
@@ -579,6 +595,11 @@ pub const TierHost = struct {
 
     /// After catching up, or another role: stages begin where the log ends.
     pub fn retire_stage(self: *TierHost) void {
+        if (self.results) |r| {
+            // Another leader may give their numbers to other ones.
+            self.stage.discard(r.stream);
+            r.staged_no = 0;
+        }
         for (self.receiver.active()) |*s| {
             const lane = &self.stage.lanes[s.id];
             if (!lane.has_log) continue;

@@ -60,6 +60,8 @@ pub const TierResults = struct {
     is_open: std.atomic.Value(bool) = .init(false),
     opening: std.atomic.Value(u32) = .init(0),
     first_no: u64 = 0,
+    /// One past the number of the last transaction that is staged.
+    staged_no: u64 = 0,
     /// Bytes of the queue of made ones that are in the log.
     made_done: u64 = 0,
 
@@ -199,11 +201,11 @@ pub const TierResults = struct {
         return false;
     }
 
-    /// The place of the program, if transactions cover all messages below.
+    /// The place of the program, if transactions cover all messages below and one more.
     pub fn covered(self: *const TierResults, carried: u64) ?u64 {
         if (self.holder.load(.acquire) != .agent) return null;
         const place = self.log.processed_next();
-        return if (place - self.passed > carried) null else place;
+        return if (place - self.passed >= carried) null else place;
     }
 
     // ---------------------------------------------------------------- the agent's: the log

@@ -9,6 +9,7 @@ const std = @import("std");
 const scenario_file = @import("tier_scenario.zig");
 const model_file = @import("tier_model.zig");
 const epochs = @import("../tier/epoch.zig");
+const mutant = @import("mutant.zig");
 const record_file = @import("../order/record_file.zig");
 const Dice = @import("dice.zig").Dice;
 const results_file = @import("../tier/results.zig");
@@ -21,6 +22,7 @@ const Durable = epochs.Durable;
 
 const senders_max = scenario_file.senders_max;
 const turn_max = 64;
+const pushed_max = 64;
 
 /// What one member has of one sender's stream, besides its log: numbers [begin, end).
 pub const Stage = struct {
@@ -83,8 +85,11 @@ pub const SimHost = struct {
     results: ?SimResults = null,
     results_mode: scenario_file.ResultsMode = .none,
     told_count: u64 = 0,
+    /// Transactions that came in front of their entries.
+    pushed: std.ArrayList(Entry) = .empty,
 
     pub fn deinit(self: *SimHost) void {
+        self.pushed.deinit(self.gpa);
         if (self.results) |*r| r.deinit();
         self.log.deinit(self.gpa);
         self.era_list.deinit(self.gpa);
@@ -108,6 +113,7 @@ pub const SimHost = struct {
         self.show_limit = 0;
         self.committed_count = 0;
         self.told_count = 0;
+        self.pushed.clearRetainingCapacity();
         self.diverged_at = null;
         self.inside = false;
         if (self.results) |*r| r.deinit();
@@ -273,12 +279,47 @@ pub const SimHost = struct {
         self.model.note_held(self);
     }
 
+    pub fn pushes(self: *const SimHost) bool {
+        return self.results != null;
+    }
+
+    pub fn stage_result(self: *SimHost, entry: *const Entry, bytes: []const u8) void {
+        if (self.dead()) return;
+        const r = if (self.results) |*r| r else return;
+        if (!is_right(entry, bytes)) return self.model.fail(.integrity, "node {d}: bytes of " ++
+            "transaction {d} differ", .{ self.index, entry.msg_no });
+        if (self.pushed.items.len < pushed_max and entry.msg_no >= r.pushed_no) {
+            self.pushed.append(self.gpa, entry.*) catch @panic("out of memory");
+            r.pushed_no = entry.msg_no + 1;
+        }
+    }
+
+    fn is_right(entry: *const Entry, bytes: []const u8) bool {
+        var expected: [9000]u8 = undefined;
+        const n = Model.bytes_of(entry, 0, expected[0..bytes.len]);
+        return n == bytes.len and std.mem.eql(u8, expected[0..n], bytes);
+    }
+
+    fn append_pushed(self: *SimHost, entry: *const Entry) Staged {
+        while (self.pushed.items.len > 0) {
+            const first = self.pushed.items[0];
+            if (first.msg_no > entry.msg_no) return .gone;
+            _ = self.pushed.orderedRemove(0);
+            if (first.msg_no < entry.msg_no or first.length != entry.length) continue;
+            // As the engine does: the entry as it was told, with the bytes that were staged.
+            if (!mutant.on(.result_staged_on)) std.debug.assert(std.meta.eql(first, entry.*));
+            self.append(&first);
+            return .ok;
+        }
+        return .gone;
+    }
+
     pub const Staged = enum { ok, missing, gone, no_memory };
 
     pub fn append_staged(self: *SimHost, entry: *const Entry) Staged {
         if (self.dead()) return .no_memory;
         if (self.memory_full and self.dice.coin()) return .no_memory;
-        if (results_file.is_result(entry)) return .gone;
+        if (results_file.is_result(entry)) return self.append_pushed(entry);
         if (entry.source == 0 or entry.source > senders_max) return .missing;
         const st = &self.stages[entry.source - 1];
         if (entry.connection < st.connection) return .gone;
@@ -420,7 +461,11 @@ pub const SimHost = struct {
     }
 
     pub fn retire_stage(self: *SimHost) void {
-        if (!self.dead()) self.follow_log();
+        if (self.dead()) return;
+        self.follow_log();
+        if (mutant.on(.result_staged_on)) return;
+        self.pushed.clearRetainingCapacity();
+        if (self.results) |*r| r.pushed_no = 0;
     }
 
     pub fn knows_stream(self: *const SimHost, entry: *const Entry) bool {
@@ -434,6 +479,8 @@ pub const SimHost = struct {
         out.* = std.mem.zeroes(record_file.StreamEntry);
         out.source = entry.source;
         out.transport = entry.transport;
+        out.name[0] = 's';
+        out.name_bytes = 1;
         out.check = out.check_now();
     }
 

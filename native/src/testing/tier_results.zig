@@ -45,6 +45,8 @@ pub const SimResults = struct {
     handled_to: u64 = 0,
     handled: std.ArrayList(Handled) = .empty,
     told: u64 = 0,
+    /// One past the last one that came in front of its entry.
+    pushed_no: u64 = 0,
 
     pub fn init(gpa: std.mem.Allocator, host: *SimHost, is_synchronous: bool) SimResults {
         return .{ .gpa = gpa, .host = host, .logic = .init(is_synchronous, 0) };
@@ -118,7 +120,7 @@ pub const SimResults = struct {
     }
 
     pub fn covered(self: *const SimResults, carried: u64) ?u64 {
-        if (self.is_held or self.host.handed_count - self.passed > carried) return null;
+        if (self.is_held or self.host.handed_count - self.passed >= carried) return null;
         return self.host.handed_count;
     }
 

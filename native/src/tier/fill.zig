@@ -18,6 +18,7 @@ const follower = @import("follower.zig");
 const leader = @import("leader.zig");
 const member = @import("member.zig");
 const number = @import("../session/notices.zig").number;
+const is_result = @import("results.zig").is_result;
 const Entry = @import("entry.zig").Entry;
 
 const Peer = member.Peer;
@@ -292,10 +293,23 @@ fn step_turn(m: anytype) void {
 
 fn write_fill(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
     const s = &p.pull;
+    if (s.sqn >= m.host.next()) return null;
+    return write_pieces(m, image, s, .{ .to = p.id });
+}
+
+pub const Wanted = struct {
+    /// Context id; 0: all.
+    to: u16,
+    /// Whole transactions, and nothing behind a message.
+    only_results: bool = false,
+};
+
+/// As many entries with their bytes as a datagram takes; null: none.
+pub fn write_pieces(m: anytype, image: []align(8) u8, s: *Serving, wanted: Wanted) ?u32 {
     const next = m.host.next();
-    if (s.sqn >= next) return null;
     const b = wire.begin(wire.Fill, .fill, image, m.speaker(), s.sqn);
-    b.said = .{ .epoch = if (m.phase == .leading) m.epoch else m.durable.promised, .to = p.id };
+    const epoch = if (m.phase == .leading) m.epoch else m.durable.promised;
+    b.said = .{ .epoch = epoch, .to = wanted.to };
     b.request = s.request;
     const room = wire.room_behind(wire.Fill, image);
     const space = @min(room.len, m.o.datagram_bytes - frame.header_bytes - @sizeOf(wire.Fill));
@@ -304,11 +318,12 @@ fn write_fill(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
         const head = at + @sizeOf(wire.Piece);
         if (head + 8 > space) break;
         const entry = m.host.entry_at(s.sqn);
+        if (wanted.only_results and !is_result(&entry)) break;
         if (s.offset > 0 and s.offset >= entry.length) break;
         const left = entry.length - s.offset;
         const fits: u32 = @intCast((space - head) & ~@as(usize, 7));
         // A message that fits in a datagram is not cut.
-        if (left > fits and b.count > 0) break;
+        if (left > fits and (b.count > 0 or wanted.only_results)) break;
         const bytes = @min(left, fits);
         const piece: *wire.Piece = @ptrCast(@alignCast(room.ptr + at));
         piece.* = .{ .entry = entry, .offset = s.offset, .bytes = bytes };
@@ -337,6 +352,7 @@ fn write_fill(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
 
 pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     const b = wire.body(wire.Fill, h);
+    if (b.said.to == 0) return on_pushed(m, now_ns, p, h);
     const pull = &m.puller;
     const e = if (m.phase == .following) m.leader_epoch else m.epoch;
     if (m.phase != .following and m.phase != .fetching) return;
@@ -373,6 +389,19 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
         pull.due_ns = now_ns;
     } else pull.due_ns = now_ns + pull.gap_ns;
     if (m.phase == .following) follower.apply(m, now_ns);
+}
+
+/// Transactions of the leader, in front of their entries.
+fn on_pushed(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
+    if (m.phase != .following or p.id != m.leader_id or !m.join.is_adopted) return;
+    if (!epochs.eql(wire.said_of(h).epoch, m.leader_epoch)) return;
+    var it: wire.PieceIterator = .init(h);
+    while (it.next()) |item| {
+        const e = &item.piece.entry;
+        const is_whole = item.piece.offset == 0 and item.piece.bytes == e.length;
+        if (is_whole and is_result(e)) m.host.stage_result(e, item.bytes);
+    }
+    follower.apply(m, now_ns);
 }
 
 /// False: what follows is of no use either.

@@ -18,6 +18,8 @@ const tree = @import("tree.zig");
 const limits = @import("limits.zig");
 const member = @import("member.zig");
 const number = @import("../session/notices.zig").number;
+const fill = @import("fill.zig");
+const is_result = @import("results.zig").is_result;
 const Entry = @import("entry.zig").Entry;
 
 const Peer = member.Peer;
@@ -31,6 +33,7 @@ pub fn begin(m: anytype, now_ns: u64) void {
     m.host.retire_stage();
     m.first = m.host.next();
     m.sent = m.first;
+    m.pushed = m.first;
     m.changing = null;
     m.acked_any_ns = now_ns;
     m.leader_id = m.o.id;
@@ -271,6 +274,7 @@ pub fn on_changed(m: anytype, now_ns: u64, a: *const tree.Answer) void {
 
 pub fn poll_send(m: anytype, now_ns: u64, image: []align(8) u8) ?Send {
     if (now_ns >= m.lease_until_ns) return null;
+    if (m.host.pushes()) if (push_results(m, image)) |send| return send;
     if (next_entries(m, now_ns)) |count| {
         const bytes = write_entries(m, image, m.sent, count);
         m.sent += count;
@@ -316,6 +320,25 @@ fn next_entries(m: anytype, now_ns: u64) ?u32 {
 fn send_limit(m: anytype) u64 {
     const base = if (is_alone(m.quorum) and m.changing == null) m.sent else m.committed;
     return @max(base, m.first) + m.o.send_window;
+}
+
+/// Nobody else sends transactions: their bytes go to all, in front of their entries. What is longer
+/// than a datagram, or lost, others pull.
+fn push_results(m: anytype, image: []align(8) u8) ?Send {
+    m.pushed = @max(m.pushed, m.sent);
+    const target = @min(m.host.next(), send_limit(m), m.sent + limits.order_step);
+    while (m.pushed < target) {
+        const e = m.host.entry_at(m.pushed);
+        if (!is_result(&e)) {
+            m.pushed += 1;
+            continue;
+        }
+        var serving: fill.Serving = .{ .sqn = m.pushed };
+        const bytes = fill.write_pieces(m, image, &serving, .{ .to = 0, .only_results = true });
+        m.pushed = @max(serving.sqn, m.pushed + 1);
+        return .{ .to = null, .bytes = bytes orelse continue };
+    }
+    return null;
 }
 
 pub fn write_entries(m: anytype, image: []align(8) u8, from: u64, count: u32) u32 {

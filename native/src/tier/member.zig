@@ -237,6 +237,8 @@ pub fn Member(comptime Host: type) type {
         changing: ?Quorum = null,
         first: u64 = 0,
         sent: u64 = 0,
+        /// Transactions below were told with their bytes, where they are short.
+        pushed: u64 = 0,
         heartbeat_due_ns: u64 = 0,
         heartbeat_gap_ns: u64 = 0,
         has_news: bool = false,

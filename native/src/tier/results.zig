@@ -119,6 +119,7 @@ pub const Results = struct {
             self.shut(host);
         }
         if (!self.is_open) {
+            self.note_covered(host, seen.committed);
             const is_there = host.pass_to(self.carried);
             const is_whole = self.scanned >= seen.first or mutant.on(.result_uncommitted);
             if (seen.is_leading and is_there and is_whole and host.is_applied()) {
@@ -168,18 +169,20 @@ pub const Results = struct {
         }
     }
 
+    /// What a later message's transactions follow has no more of its own. The last one that is
+    /// covered may still make some; and a program that led may have handled more than is covered.
+    fn note_covered(self: *Results, host: anytype, committed: u64) void {
+        if (!self.is_synchronous) return;
+        const place = host.covered(self.carried) orelse return;
+        self.told = @max(self.told, @min(place, committed));
+    }
+
     fn tell(self: *Results, host: anytype, committed: u64) void {
         if (!self.is_synchronous) {
             self.told = committed;
             return;
         }
-        if (!self.is_open) {
-            // What transactions cover; the rest is handled once more by whoever leads. A program
-            // that led may have handled more than that.
-            const place = host.covered(self.carried) orelse return;
-            self.told = @max(self.told, @min(place, committed));
-            return;
-        }
+        if (!self.is_open) return;
         if (self.waiting == null) if (self.handled) |h| if (host.made_end() >= h.mark) {
             self.waiting = .{ .below = h.below, .end = host.next() };
             self.handled = null;

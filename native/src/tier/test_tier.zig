@@ -114,6 +114,10 @@ pub const TestHost = struct {
         h.committed_sqn = limit;
     }
     pub fn retire_stage(_: *TestHost) void {}
+    pub fn pushes(_: *const TestHost) bool {
+        return false;
+    }
+    pub fn stage_result(_: *TestHost, _: *const Entry, _: []const u8) void {}
     pub fn knows_stream(_: *TestHost, _: *const Entry) bool {
         return true;
     }
