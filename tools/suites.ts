@@ -41,6 +41,7 @@ const budgets = {
   simulatorFixedEvents: { ci: 6_000_000, long: 500_000_000 },
   simulatorFreshEvents: { ci: 5_000_000, long: 800_000_000 },
   simulatorDeadlyEvents: { ci: 1_000_000, long: 200_000_000 },
+  simulatorRecordedEvents: { ci: 1_000_000, long: 100_000_000 },
   simulatorTierEvents: { ci: 1_000_000, long: 200_000_000 },
   simulatorMemberEvents: { ci: 10_000_000, long: 1_000_000_000 },
   fuzzExecutions: { ci: 10_000_000, long: 1_000_000_000 },
@@ -156,6 +157,8 @@ async function simulator(bench: Bench): Promise<Outcome> {
     await run(budget("simulatorFixedEvents", bench)),
     await run(budget("simulatorFreshEvents", bench), fresh),
     await run(budget("simulatorDeadlyEvents", bench), FIRST_DEADLY_SEED + fresh),
+    await run(budget("simulatorDeadlyEvents", bench), FIRST_IN_PLACE_SEED + fresh),
+    await run(budget("simulatorRecordedEvents", bench), FIRST_RECORDED_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_TIER_SEED + fresh),
     await run(budget("simulatorTierEvents", bench), FIRST_SENDING_TIER_SEED + fresh),
     await run(budget("simulatorMemberEvents", bench), FIRST_MEMBER_SEED),
@@ -165,6 +168,10 @@ async function simulator(bench: Bench): Promise<Outcome> {
 
 /** From this seed on the simulator's senders die all the time. */
 const FIRST_DEADLY_SEED = 2 ** 40;
+/** From this one on windows are read in place. */
+const FIRST_IN_PLACE_SEED = 2 ** 41;
+/** From this one on receivers record, on disks that lose power. */
+const FIRST_RECORDED_SEED = 3 * 2 ** 40;
 /** From this one on some of its receivers are members of a tier. */
 const FIRST_TIER_SEED = 2 ** 42;
 

@@ -330,3 +330,26 @@ test "a bit that is flipped anywhere is found, and costs nothing in front of it"
         if (expected < count) try testing.expect(found.damage != null);
     }
 }
+
+test "an entry behind the end of the order names nobody, and one in front of it does" {
+    var copy: Copy = try .make(60);
+    defer copy.deinit();
+    const at = record_file.table_offset;
+    const entry: *record_file.StreamEntry = @ptrCast(@alignCast(copy.bytes.ptr + at));
+    try testing.expectEqual(0, entry.first_sqn);
+    entry.first_sqn = 50;
+    entry.check = entry.check_now();
+    // It stays, so it may come late.
+    var all = try recovery.scan(testing.allocator, &.{copy.bytes});
+    defer all.deinit();
+    try testing.expectEqual(60, all.next_sqn);
+    // It goes with what is behind 30: the next start would not know whose the first message is.
+    const torn_at = copy.bytes.ptr + copy.spans.items[30][0];
+    const torn: *record.RecordHeader = @ptrCast(@alignCast(torn_at));
+    torn.check ^= 1;
+    var found = try recovery.scan(testing.allocator, &.{copy.bytes});
+    defer found.deinit();
+    try testing.expectEqual(0, found.next_sqn);
+    try testing.expectEqual(0, found.streams.items.len);
+    try testing.expect(found.damage != null);
+}

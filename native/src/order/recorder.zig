@@ -206,7 +206,7 @@ pub const Recorder = struct {
     pub fn note_message(self: *Recorder, place: u64) void {
         if (self.o.sync == .async or !self.is_recording) return;
         const file_no = @as(Place, @bitCast(place)).file_no;
-        if (file_no == self.current.?.file_no) return;
+        if (file_no == self.current.?.file_no or mutant.on(.late_unforced)) return;
         const count = self.late_count.raw;
         self.late[count % late_max] = file_no;
         self.late_count.store(count +% 1, .release);
@@ -346,6 +346,7 @@ pub const Recorder = struct {
     pub fn look_at_disk(self: *Recorder) void {
         const errno = self.broken_errno.load(.acquire);
         if (errno == 0 or !self.is_recording or self.memory.items.len > 0) return;
+        if (mutant.on(.failure_ignored)) return;
         if (!self.is_tier) return self.stop(self.forced_sqn, errno);
         self.errno = errno;
         // Without memory it is tried again with the next step.

@@ -191,6 +191,7 @@ pub const Recording = struct {
         if (self.replay.is_done()) return null;
         const work = self.replay.step(log);
         if (self.replay.is_done()) self.replay.deinit();
+        if (mutant.on(.joint_early)) return null;
         return work;
     }
 

@@ -88,11 +88,67 @@ const Scan = struct {
     found: *Found,
     /// Nothing from here on is looked at.
     limit_sqn: u64,
-    /// Streams for which there is an entry, by id.
-    entries: std.ArrayList(?StreamEntry) = .empty,
+    /// Where the order ends for want of an entry, though something follows.
+    unnamed_sqn: u64 = std.math.maxInt(u64),
+    /// All that can be believed, in the order of their sqns.
+    entries: std.ArrayList(*const StreamEntry) = .empty,
+    /// By id: the sqn of the first record that calls for an entry of the stream.
+    called_for: std.ArrayList(u64) = .empty,
 
+    /// An entry is cut with the records behind it. A stream all of whose entries would go has no
+    /// name at the next start, so its records go too; each time the end comes nearer.
     fn run(self: *Scan) error{OutOfMemory}!void {
         for (self.files, 0..) |bytes, n| try self.read_table(bytes, @intCast(n));
+        std.mem.sort(*const StreamEntry, self.entries.items, {}, is_earlier);
+        for (0..limits.record_streams_max + 1) |_| {
+            try self.read_files();
+            const end = self.first_unnamed() orelse break;
+            if (mutant.on(.named_by_what_goes)) return;
+            assert(end < self.found.next_sqn);
+            self.limit_sqn = end;
+            self.unnamed_sqn = end;
+            self.forget_records();
+        } else unreachable; // Each time there is a stream less.
+        for (self.found.streams.items) |*known| {
+            known.entry = self.last_entry(known.entry.id, self.found.next_sqn).?.*;
+        }
+    }
+
+    fn is_earlier(_: void, a: *const StreamEntry, b: *const StreamEntry) bool {
+        return a.first_sqn < b.first_sqn;
+    }
+
+    /// What the stream was in front of `sqn`; null: no entry tells.
+    fn last_entry(self: *const Scan, id: u32, sqn: u64) ?*const StreamEntry {
+        var i = self.entries.items.len;
+        while (i > 0) {
+            i -= 1;
+            const entry = self.entries.items[i];
+            if (entry.id == id and entry.first_sqn < sqn) return entry;
+        }
+        return null;
+    }
+
+    /// The first record of a stream whose entries lie all behind the end.
+    fn first_unnamed(self: *const Scan) ?u64 {
+        var first: ?u64 = null;
+        for (self.called_for.items, 0..) |sqn, id| {
+            if (self.last_entry(@intCast(id), self.found.next_sqn) != null) continue;
+            first = @min(first orelse sqn, sqn);
+        }
+        return first;
+    }
+
+    fn forget_records(self: *Scan) void {
+        const f = self.found;
+        f.segments.clearRetainingCapacity();
+        f.streams.clearRetainingCapacity();
+        self.called_for.clearRetainingCapacity();
+        @memset(f.used_blocks, 0);
+        f.damage = null;
+    }
+
+    fn read_files(self: *Scan) error{OutOfMemory}!void {
         self.found.first_sqn = self.first_sqn();
         self.found.next_sqn = self.found.first_sqn;
         for (self.files, 0..) |bytes, n| {
@@ -161,18 +217,18 @@ const Scan = struct {
                 .stream = entry.id,
                 .connection = entry.connection,
             });
-            while (self.entries.items.len <= entry.id) try self.entries.append(self.gpa, null);
-            const known = &self.entries.items[entry.id];
-            if (known.*) |old| if (old.first_sqn > entry.first_sqn) continue;
-            known.* = entry.*;
+            try self.entries.append(self.gpa, entry);
         }
     }
 
     /// False: the prefix ends.
     fn read_segment(self: *Scan, place: Place, header: *const BlockHeader) error{OutOfMemory}!bool {
         const f = self.found;
-        if (f.next_sqn >= self.limit_sqn) return false;
-        if (header.base_sqn != f.next_sqn) {
+        if (f.next_sqn >= self.limit_sqn) {
+            if (f.next_sqn == self.unnamed_sqn) self.note(place, 0);
+            return false;
+        }
+        if (header.base_sqn != f.next_sqn and !mutant.on(.segment_gap_believed)) {
             self.note(place, 0);
             return false;
         }
@@ -180,8 +236,8 @@ const Scan = struct {
         f.damage = null;
         var segment: Segment = .{
             .place = place,
-            .base_sqn = f.next_sqn,
-            .end_sqn = f.next_sqn,
+            .base_sqn = header.base_sqn,
+            .end_sqn = header.base_sqn,
             .end_offset = head_bytes,
             .has_references = false,
             .epoch = .{ .number = header.epoch_number, .id = header.epoch_id },
@@ -191,6 +247,7 @@ const Scan = struct {
             segment.end_offset += bytes;
             segment.end_sqn += 1;
         }
+        if (segment.end_sqn == self.unnamed_sqn) self.note(place, segment.end_offset);
         f.next_sqn = segment.end_sqn;
         if (segment.end_sqn == segment.base_sqn) return true;
         self.use(place, 1);
@@ -270,11 +327,16 @@ const Scan = struct {
     /// A record is there. False: its stream is not known.
     fn take_record(self: *Scan, header: *const RecordHeader) error{OutOfMemory}!bool {
         const streams = &self.found.streams;
-        if (header.stream >= self.entries.items.len) return false;
+        if (header.stream >= limits.record_streams_max) return false;
+        for (streams.items.len..@max(streams.items.len, header.stream + 1)) |id| {
+            if (self.last_entry(@intCast(id), std.math.maxInt(u64)) == null) return false;
+        }
         while (streams.items.len <= header.stream) {
-            const entry = self.entries.items[streams.items.len] orelse return false;
+            const id: u32 = @intCast(streams.items.len);
+            const entry = self.last_entry(id, std.math.maxInt(u64)).?;
+            try self.called_for.append(self.gpa, header.sqn);
             try streams.append(self.found.gpa, .{
-                .entry = entry,
+                .entry = entry.*,
                 .next_msg = 0,
                 .has_messages = false,
             });
@@ -306,6 +368,7 @@ pub fn scan_to(
     @memset(found.used_blocks, 0);
     var s: Scan = .{ .gpa = gpa, .files = files, .found = &found, .limit_sqn = limit_sqn };
     defer s.entries.deinit(gpa);
+    defer s.called_for.deinit(gpa);
     try s.run();
     assert(found.next_sqn >= found.first_sqn);
     return found;

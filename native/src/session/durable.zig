@@ -35,13 +35,14 @@ pub fn step(self: *Receiver) bool {
         for (self.active()) |*s| release(self, s, s.next.msg);
         return false;
     }
-    if (!recorder.is_forced()) return true;
+    if (!recorder.is_forced() and !mutant.on(.force_unawaited)) return true;
     var is_behind = false;
     for (self.active()) |*s| {
         if (s.forced != s.forcing) release(self, s, s.forcing);
         if (s.forcing != s.next.msg) is_behind = true;
     }
     if (!is_behind) return false;
+    if (mutant.on(.force_unawaited) and !recorder.is_forced()) return false;
     for (self.active()) |*s| s.forcing = s.next.msg;
     recorder.ask_force();
     if (mutant.on(.forced_at_once)) for (self.active()) |*s| release(self, s, s.forcing);

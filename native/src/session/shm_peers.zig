@@ -270,8 +270,19 @@ pub const ShmPeers = struct {
     /// was freed.
     pub fn make_room(self: *ShmPeers, now_ns: u64, sender: *Sender) bool {
         const kept_from = self.window.reclaimed();
+        const pinned = self.pinned_count();
         self.collect(now_ns, sender);
-        return sender.make_room(now_ns) or self.window.reclaimed() != kept_from;
+        // Pins hold memory of messages that were given up long ago.
+        const is_more = self.window.reclaimed() != kept_from or self.pinned_count() < pinned;
+        return sender.make_room(now_ns) or is_more;
+    }
+
+    fn pinned_count(self: *const ShmPeers) u64 {
+        var count: u64 = 0;
+        for (self.places) |*place| if (place.*) |*p| {
+            count += p.pins_count;
+        };
+        return count;
     }
 
     /// `SendingWindow.reclaim_to` has moved `reclaimed` from `from` to `to` and is about to give

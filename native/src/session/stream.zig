@@ -251,6 +251,9 @@ pub const Stream = struct {
         if (!self.next.less(span.begin)) {
             const was_behind = self.detector.count > 0;
             if (!self.take(shared, h)) return;
+            // A sender that went back to this receiver's place sends all anew, which is an answer.
+            const has_more = self.next.less(self.announced);
+            if (has_more and !flags.repair) self.detector.answered(shared.holding);
             if (flags.repair) self.measure(shared, now_ns);
             if (was_behind) self.take_held(shared);
         } else {

@@ -102,6 +102,8 @@ pub const Cluster = struct {
     progress_ns: u64 = 0,
     quiet_naks: u64 = 0,
     quiet_ns: u64 = 0,
+    /// Until then what was asked for before everything had arrived may be answered; 0: it is over.
+    quiet_from_ns: u64 = 0,
     phase_events: u64 = 0,
     /// One process runs between two steps of another.
     is_between: bool = false,
@@ -326,7 +328,8 @@ pub const Cluster = struct {
             longest_ns = @max(longest_ns, t.heartbeat_interval_ns);
         }
         self.quiet_ns = longest_ns * 3;
-        self.timers[Timer.phase] = self.now_ns + self.quiet_ns;
+        self.quiet_from_ns = self.now_ns + watch.round_trip_max_ns(self);
+        self.timers[Timer.phase] = self.quiet_from_ns + self.quiet_ns;
     }
 
     // ---------------------------------------------------------------- arrivals
@@ -343,7 +346,7 @@ pub const Cluster = struct {
         if (first.to_port >= 40000 and first.to_port != node.control.port) {
             return self.net.release(&first);
         }
-        if (node.is_replaying()) return self.net.release(&first);
+        if (!node.receives) return self.net.release(&first);
         const bytes = self.join(first);
         watch_receiver.before_receiver(self, node, &first, bytes);
         const local_ns = node.clock.local(self.now_ns);
@@ -487,7 +490,8 @@ pub const Cluster = struct {
             timer.* = node.paused_until_ns;
             return;
         }
-        if (node.step_record() != null) {
+        node.receives = node.step_record() == null;
+        if (!node.receives) {
             self.wake(Timer.drain + node.index, self.now_ns);
             timer.* = self.now_ns + ms;
             return;

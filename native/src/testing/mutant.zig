@@ -208,6 +208,20 @@ pub const Mutant = enum {
     torn_believed,
     /// A stream that the record knows begins as a stranger.
     restore_forgotten,
+    /// A disk that refuses to force data does not end the recording.
+    failure_ignored,
+    /// A force that is under way counts as over.
+    force_unawaited,
+    /// A message that is complete after its file was left is not forced once more.
+    late_unforced,
+    /// Datagrams are taken before everything was replayed.
+    joint_early,
+    /// Recovery goes on with a segment that does not follow.
+    segment_gap_believed,
+    /// What is behind the end of the order stays as it is.
+    behind_kept,
+    /// Recovery takes the name of a stream from an entry that goes.
+    named_by_what_goes,
     /// A stream gets no entry in a file's table.
     entry_forgotten,
 };

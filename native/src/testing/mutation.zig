@@ -84,6 +84,8 @@ pub fn run_one(out: *std.Io.Writer, mutant: Mutant) !bool {
 /// What goes wrong only when a sender dies is soonest seen where they die all the time.
 fn first_seed(mutant: Mutant) u64 {
     return switch (mutant) {
+        // Power must go between two forces of one block.
+        .named_by_what_goes => scenario.first_recorded_seed + 750,
         // From the first one on it takes 40 million events.
         .tag_kept => scenario.first_in_place_seed + 103_000,
         .tag_first,
@@ -131,6 +133,12 @@ fn first_seed(mutant: Mutant) u64 {
         .torn_believed,
         .restore_forgotten,
         .entry_forgotten,
+        .failure_ignored,
+        .force_unawaited,
+        .late_unforced,
+        .joint_early,
+        .segment_gap_believed,
+        .behind_kept,
         => scenario.first_recorded_seed,
         .result_uncommitted,
         .result_of_old_reign,
@@ -186,6 +194,7 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
         if (seed >= scenario.first_sending_tier_seed) {
             if (run_sending_tier(seed, result)) break else continue;
         }
+        if (!may_show(mutant, seed)) continue;
         const cluster: *cluster_file.Cluster = cluster_file.Cluster.init(
             std.heap.c_allocator,
             seed,
@@ -202,6 +211,33 @@ fn run_child(mutant: Mutant, result: *volatile Result) noreturn {
         cluster.deinit();
     }
     linux.exit(0);
+}
+
+/// What goes wrong with a record shows only on the right disk.
+fn may_show(mutant: Mutant, seed: u64) bool {
+    const s: scenario.Scenario = .of(seed);
+    const r = &s.record;
+    const has_power = r.power_ppm > 0;
+    // A bit that flips, or a disk that fails, excuses what is lost.
+    const is_clean = r.flip_ppm == 0 and r.spoil_every_ns == 0;
+    return switch (mutant) {
+        .failure_ignored => r.sync == .commit and has_power and r.flip_ppm == 0 and
+            r.spoil_every_ns > 0 and r.spoil_every_ns <= scenario.s,
+        .force_unawaited => r.sync == .commit and has_power and is_clean and
+            r.force_ns >= scenario.ms,
+        .late_unforced => r.sync != .async and has_power and is_clean and has_large(&s),
+        .segment_gap_believed => r.sync == .async and has_power,
+        .behind_kept => has_power,
+        .named_by_what_goes => r.sync != .commit and has_power and is_clean,
+        else => true,
+    };
+}
+
+fn has_large(s: *const scenario.Scenario) bool {
+    for (s.sizes[0..s.transport_count]) |*sizes| {
+        if (sizes.large_ppm > 0 and sizes.max > 16 * 1024) return true;
+    }
+    return false;
 }
 
 fn focus(mutant: Mutant) ?tier_scenario.Kind {

@@ -85,6 +85,8 @@ pub const ReceiverNode = struct {
     given_up: ?model.Range = null,
     in_place: in_place.Reading = .{},
     record: ?*recorded.Record = null,
+    /// What arrives is taken: what was recorded is in its place.
+    receives: bool = false,
 
     pub fn init(
         gpa: std.mem.Allocator,
@@ -188,6 +190,7 @@ pub const ReceiverNode = struct {
         self.out_of_sync_due = null;
         self.given_up = null;
         self.has_transmitter = @splat(false);
+        self.receives = self.record == null;
         self.alive = true;
     }
 
@@ -209,11 +212,6 @@ pub const ReceiverNode = struct {
         if (self.record) |r| r.close();
         self.in_place.end();
         self.alive = false;
-    }
-
-    pub fn is_replaying(self: *const ReceiverNode) bool {
-        const r = self.record orelse return false;
-        return r.recording.is_replaying();
     }
 
     /// As the engine's receive agent: null when there is nothing to do before others.

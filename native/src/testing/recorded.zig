@@ -66,6 +66,9 @@ pub const Record = struct {
     stopped: bool = false,
     flipped: bool = false,
     connections: [windows_max]u64 = @splat(0),
+    /// By window: the most that any life acknowledged to one connection. What is under way when a
+    /// life ends arrives in the next one.
+    said: [windows_max]struct { connection: u64, to: u64 } = @splat(.{ .connection = 0, .to = 0 }),
     /// By window: acknowledged before what a death took that may take it.
     forgiven: [windows_max]u64 = @splat(0),
     /// By window: from its recorded end on all up to there was told as lost, in any life.
@@ -102,6 +105,8 @@ pub const Record = struct {
         });
         var text: files.ErrorText = .{};
         self.disk.is_broken = false;
+        // The last process did not live to see the end of it.
+        self.disk.forget_force();
         try Recording.open(self.gpa, &self.recording, .{
             .context = node.name(),
             .context_id = node.id,
@@ -168,7 +173,7 @@ pub fn look(c: *Cluster, node: *ReceiverNode) void {
 fn begin_force(c: *Cluster, rec: *Record, node: *ReceiverNode) void {
     rec.is_forcing = true;
     rec.force_from.store(node.log.ordered_next(), .monotonic);
-    rec.disk.begin_force();
+    rec.disk.begin_force(rec.recording.sync_fd);
     c.wake(cluster_file.Timer.record_agent + node.index, c.now_ns + c.dice.magnitude(
         1,
         c.scenario.record.force_ns,
@@ -247,6 +252,10 @@ fn remember_connections(c: *Cluster, rec: *Record, node: *ReceiverNode) void {
     for (c.windows[0..c.window_count]) |w| {
         const stream = node.receiver.find(watch.key_of(c, w));
         rec.connections[w.index] = if (stream) |x| x.connection else 0;
+        const x = stream orelse continue;
+        const said = &rec.said[w.index];
+        if (said.connection != x.connection) said.* = .{ .connection = x.connection, .to = 0 };
+        said.to = @max(said.to, x.next.msg);
     }
 }
 
@@ -306,7 +315,11 @@ fn judge_acked(c: *Cluster, rec: *Record, node: *ReceiverNode) void {
         const covered = covered_from(rec, node, w, restored);
         const sender = w.sender orelse continue;
         const peer = sender.peers.find(node.id) orelse continue;
-        if (is_open) rec.forgiven[w.index] = peer.acked.msg;
+        if (is_open) {
+            const said = &rec.said[w.index];
+            const under_way = if (said.connection == w.connection) said.to else 0;
+            rec.forgiven[w.index] = @max(peer.acked.msg, under_way);
+        }
         if (is_open or rec.connections[w.index] != w.connection) continue;
         if (peer.acked.msg <= rec.forgiven[w.index]) continue;
         if (peer.acked.msg <= covered) continue;

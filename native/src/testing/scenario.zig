@@ -250,7 +250,7 @@ pub const Scenario = struct {
         }
         const may_read = kind == .general and !self.is_idle and !is_deadly;
         if (may_read or is_in_place) self.roll_in_place();
-        if (kind == .general and !is_in_place and !is_deadly and !is_recorded) self.roll_manual();
+        if (kind == .general and !is_deadly and !is_recorded) self.roll_manual();
         if (is_recorded) self.roll_record();
         return self;
     }

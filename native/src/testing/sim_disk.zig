@@ -74,10 +74,13 @@ pub const SimDisk = struct {
 
     // ---------------------------------------------------------------- faults
 
-    /// A force begins: it will cover what is there now.
-    pub fn begin_force(self: *SimDisk) void {
-        const items = self.entries.items;
-        for (items[items.len -| 3..]) |*e| {
+    /// A force of the file begins: it will cover what is there now. Every other force is over as
+    /// soon as it is called: nobody has looked for what is to be forced before that.
+    pub fn begin_force(self: *SimDisk, fd: i32) void {
+        if (fd < 0) return;
+        const inode = status(fd).ino;
+        for (self.entries.items) |*e| {
+            if (e.inode != inode) continue;
             e.copy(self.gpa, &e.pending);
             e.is_pending = true;
         }

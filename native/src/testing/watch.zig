@@ -100,6 +100,10 @@ pub fn count_sent(c: *Cluster, node: *ReceiverNode) void {
 pub fn look(c: *Cluster) void {
     const t = &c.scenario.transports[0];
     const every_ns = @max(look_every_ns, t.heartbeat_interval_ns / 4);
+    if (c.quiet_from_ns != 0 and c.now_ns >= c.quiet_from_ns) {
+        c.quiet_from_ns = 0;
+        count_from_here(c);
+    }
     c.timers[Timer.look] = c.now_ns + every_ns;
     for (c.windows[0..c.window_count]) |w| {
         look_at_dead(c, w);
@@ -216,7 +220,7 @@ fn everything_arrived(c: *Cluster) bool {
             const check = &node.checks[w.index];
             if (!check.has_position or check.position() < w.window.written()) return false;
             if (node.log.processed_next() != node.log.ordered_next()) return false;
-            if (node.is_replaying()) return false;
+            if (!node.receives) return false;
         }
     }
     return true;
@@ -298,7 +302,20 @@ fn tell_who_waits(c: *Cluster) void {
 /// Everything has arrived: what is said from here on is counted.
 pub fn begin_quiet(c: *Cluster) void {
     c.quiet_naks = naks_of(c);
-    for (c.windows[0..c.window_count]) |w| w.quiet_sent = w.sender.?.counters.datagrams_sent;
+    count_from_here(c);
+}
+
+fn count_from_here(c: *Cluster) void {
+    for (c.windows[0..c.window_count]) |w| {
+        const sender = w.sender orelse continue;
+        w.quiet_sent = sender.counters.datagrams_sent;
+    }
+}
+
+/// Of the longest link of a network that has healed.
+pub fn round_trip_max_ns(c: *const Cluster) u64 {
+    const f = &c.scenario.faults;
+    return 2 * (f.delay_ns + f.jitter_ns + f.spread_ns);
 }
 
 fn look_at_quiet(c: *Cluster) void {
