@@ -2,6 +2,7 @@
 //! can go wrong is the simulator's.
 
 const std = @import("std");
+const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
 const epochs = @import("epoch.zig");
 const tree = @import("tree.zig");
@@ -10,6 +11,7 @@ const Address = @import("../transport/address.zig").Address;
 const Notices = @import("../session/notices.zig").Notices;
 const StreamEntry = @import("../order/record_file.zig").StreamEntry;
 const Entry = @import("entry.zig").Entry;
+const limits = @import("limits.zig");
 
 const expect = std.testing.expect;
 const expectEqual = std.testing.expectEqual;
@@ -156,6 +158,20 @@ const Tier = struct {
         .forced = 0,
     },
     image: [2048]u8 align(8) = undefined,
+    /// How long every datagram takes; 0: none.
+    delay_ns: u64 = 0,
+    /// One of so many FILL datagrams is lost; 0: none.
+    fill_lost_of: u32 = 0,
+    fills: u32 = 0,
+    under_way: std.ArrayList(*UnderWay) = .empty,
+
+    const UnderWay = struct {
+        at_ns: u64,
+        from: usize,
+        to: usize,
+        length: u32,
+        bytes: [1472]u8 align(8),
+    };
 
     const names = [member_count]member.MemberOptions{
         .{ .id = 11, .name = "a" },
@@ -191,6 +207,8 @@ const Tier = struct {
 
     fn free(t: *Tier, gpa: std.mem.Allocator) void {
         for (&t.members) |*m| m.deinit(gpa);
+        for (t.under_way.items) |x| gpa.destroy(x);
+        t.under_way.deinit(gpa);
         for (&t.hosts) |*h| h.deinit();
         gpa.destroy(t);
     }
@@ -263,10 +281,45 @@ const Tier = struct {
                 for (0..member_count) |j| {
                     if (!t.alive[j] or j == i) continue;
                     if (send.to) |to| if (!to.eql(address(j))) continue;
-                    t.members[j].on_datagram(t.now_ns, address(i), t.image[0..send.bytes]);
+                    t.carry(i, j, t.image[0..send.bytes]);
                 }
             }
         }
+        t.arrive();
+    }
+
+    fn carry(t: *Tier, from: usize, to: usize, bytes: []align(8) u8) void {
+        const h: *const frame.Header = @ptrCast(bytes.ptr);
+        if (h.type == @backingInt(wire.Type.fill)) {
+            t.fills += 1;
+            if (t.fill_lost_of > 0 and t.fills % t.fill_lost_of == 0) return;
+        }
+        if (t.delay_ns == 0) return t.members[to].on_datagram(t.now_ns, address(from), bytes);
+        const gpa = t.hosts[0].gpa;
+        const x = gpa.create(UnderWay) catch @panic("out of memory");
+        x.* = .{
+            .at_ns = t.now_ns + t.delay_ns,
+            .from = from,
+            .to = to,
+            .length = @intCast(bytes.len),
+            .bytes = undefined,
+        };
+        @memcpy(x.bytes[0..bytes.len], bytes);
+        t.under_way.append(gpa, x) catch @panic("out of memory");
+    }
+
+    /// All take the same time: what was sent first comes first.
+    fn arrive(t: *Tier) void {
+        var n: usize = 0;
+        for (t.under_way.items) |x| {
+            if (x.at_ns > t.now_ns) break;
+            n += 1;
+            if (t.alive[x.to]) {
+                t.members[x.to].on_datagram(t.now_ns, address(x.from), x.bytes[0..x.length]);
+            }
+            t.hosts[0].gpa.destroy(x);
+        }
+        t.under_way.replaceRangeAssumeCapacity(0, n, &.{});
     }
 
     fn run_until(t: *Tier, comptime holds: fn (*Tier) bool) !void {
@@ -370,4 +423,101 @@ test "alone a member is SINGLE, and its successor needs its log" {
     for (0..100_000) |_| t.step();
     try expect(t.members[1].phase != .leading);
     try expectEqual(member.Failure.no_quorum, t.members[1].failed);
+}
+
+/// Two lead and follow with a log, the third one has nothing; what the pull costs.
+const Cost = struct { sent: u64, taken: u64, late: u64, took_ms: u64 };
+
+fn catch_up(delay_ns: u64, fill_lost_of: u32, messages: u64) !Cost {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.start(0);
+    t.start(1);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.leads() != null and x.members[x.leads().?].role() == .active;
+        }
+    }.holds);
+    t.stage_everywhere(0, messages, 2);
+    try t.run_until(Tier.has_all);
+    t.delay_ns = delay_ns;
+    t.fill_lost_of = fill_lost_of;
+    const from_ns = t.now_ns;
+    t.start(2);
+    try t.run_until(Tier.has_all);
+    try t.run_until(Tier.has_two_followers);
+    return .{
+        .late = t.members[2].counters.pulls_late,
+        .took_ms = (t.now_ns - from_ns) / ms,
+        .sent = t.members[t.leads().?].counters.fill_bytes,
+        .taken = t.members[2].counters.fill_bytes_taken,
+    };
+}
+
+test "whatever comes in one step, more is asked for before the last datagram is there" {
+    const cost = try catch_up(1 * ms, 0, 20_000);
+    try expectEqual(0, cost.late);
+    // 800 datagrams, 42 under way; a request that has to time out takes 10 ms for these.
+    try expect(cost.took_ms <= 150);
+}
+
+test "answers that take longer than a request waits at first are not sent twice" {
+    const cost = try catch_up(8 * ms, 0, 20_000);
+    try expect(cost.taken > 20_000 * 8);
+    try expect(cost.sent * 4 <= cost.taken * 5);
+}
+
+test "where a datagram of a hundred is lost a log still costs less than three times its bytes" {
+    const cost = try catch_up(1 * ms, 100, 20_000);
+    try expect(cost.sent <= cost.taken * 3);
+}
+
+test "what a follower's senders never brought it pulls in one go, not a message at a time" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    try t.run_until(Tier.has_two_followers);
+    const lacks = (t.leads().? + 1) % member_count;
+    t.delay_ns = 1 * ms;
+    // It hears of all entries, so that it is not far behind, and has none of the messages.
+    const messages = @min(5000, limits.pull_lag / 2);
+    t.stage_everywhere(0, messages, lacks);
+    const from_ns = t.now_ns;
+    try t.run_until(Tier.has_all);
+    // 25 of them in a datagram, and two datagrams in each 5 ms were 10,000 in a second.
+    try expect((t.now_ns - from_ns) / ms <= 60 + messages / 25);
+}
+
+test "one far behind lets others try to lead first" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.start(0);
+    t.start(1);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.leads() != null and x.members[x.leads().?].role() == .active;
+        }
+    }.holds);
+    t.stage_everywhere(0, 20_000, 2);
+    try t.run_until(Tier.has_all);
+    t.delay_ns = 8 * ms;
+    t.start(2);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.hosts[2].next() > 500;
+        }
+    }.holds);
+    try expect(t.hosts[2].next() < 15_000);
+    // A blank one and a dead one are too many: who wins waits. But the one with the log tries.
+    t.kill(t.leads().?);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.view.running != tree.nobody;
+        }
+    }.holds);
+    try expect(t.view.running != 2);
+    try expectEqual(0, t.members[2].counters.elections);
 }
