@@ -37,6 +37,9 @@ const Failure = udp.Failure;
 pub const Member = member_file.Member(TierHost);
 
 const receives_per_step = 32;
+/// Of the member's own socket, where the kernel grants it: what is under way to a member that
+/// catches up must last until its thread and the leader's have had their cores.
+const own_buffer_bytes_min = 2 * 1024 * 1024;
 const sends_per_step = 128;
 /// How soon what waits for the program's progress is looked at again.
 const feed_every_ns = clock.ns_per_ms;
@@ -160,7 +163,7 @@ pub const TierAgent = struct {
             .interface_ip = ip,
             .ttl = @intCast(@min(t.ttl, 255)),
             .loop = t.mcLoop or t.useSameMachine,
-            .receive_buffer_bytes = t.socketBufferBytes,
+            .receive_buffer_bytes = @max(t.socketBufferBytes, own_buffer_bytes_min),
         });
         if (errno != 0) {
             failure.set_errno(errno, "cannot send to {f} on the interface of {f}", .{
@@ -272,6 +275,8 @@ pub const TierAgent = struct {
             .config_hash = config_hash,
             .datagram_bytes = @intCast(self.image.len),
             .group_key = s.group_key,
+            // Half of what the kernel keeps: entries and questions come by the same socket.
+            .pull_window_bytes = udp.receive_buffer(self.repair.fd),
             .seed = s.seed,
         }, &self.host, &s.rx.receiver.notices);
         const nonce_mask = (1 << 53) - 1;

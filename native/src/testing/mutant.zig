@@ -192,8 +192,6 @@ pub const Mutant = enum {
     result_of_old_reign,
     /// A program is given what it made itself.
     result_own_again,
-    /// A transaction of an earlier leader completes the entry of a later one's.
-    result_staged_on,
     /// With `SyncMode` 1 senders are told before what was made of their messages is committed.
     result_told_early,
     /// What is about to be forced is acknowledged.

@@ -144,7 +144,6 @@ fn first_seed(mutant: Mutant) u64 {
         .result_of_old_reign,
         .result_own_again,
         .result_told_early,
-        .result_staged_on,
         => tier_scenario.first_results_seed,
         else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
             tier_scenario.first_seed

@@ -5,6 +5,11 @@
 //! the other sends pieces of its log up to there and goes on when more is allowed. What is lost on
 //! the way ends the request, and a new one begins where the log ends then. So the reader sets the
 //! pace, a burst never exceeds its socket's buffer, and the server keeps no more than a place.
+//!
+//! Bytes are counted as the reader's kernel counts them (`cost`). A gap shows a loss at once; a
+//! timer has only to see that the last datagrams, or the request itself, were lost, and waits for
+//! several times what answers took lately: a request that begins again too early has a whole window
+//! sent twice.
 
 const std = @import("std");
 const mutant = @import("../testing/mutant.zig");
@@ -42,9 +47,16 @@ pub const Pulling = struct {
     is_asked: bool = false,
     from: u16 = 0,
     request: u32 = 0,
-    /// Bytes of FILL datagrams that came for this request, and up to which it allowed them.
+    /// Cost of the FILL datagrams that came for this request, and up to which it allowed them.
     got_bytes: u64 = 0,
     allowed_bytes: u64 = 0,
+    /// What the last PULL had allowed. Beyond it only an answer to the next one goes.
+    told_bytes: u64 = 0,
+    /// When a PULL allowed more than `probe_bytes`, if it is not answered yet.
+    probe_ns: ?u64 = null,
+    probe_bytes: u64 = 0,
+    /// How long an answer takes, lately; 0: not known.
+    round_trip_ns: u64 = 0,
     offset: u32 = 0,
     due_ns: u64 = std.math.maxInt(u64),
     moved_ns: u64 = 0,
@@ -58,12 +70,15 @@ pub const Pulling = struct {
     window_bytes: u64 = 0,
     /// An entry whose stream is not known here.
     unknown: Entry = std.mem.zeroes(Entry),
+    /// Something came in its turn and could not be taken: for what is missing here (memory, a
+    /// stream's name) to ask again at once is of no use.
+    refused_ns: u64 = 0,
 
     /// What the log lacks is pulled from `from`, until `end`.
     pub fn want(self: *Pulling, m: anytype, now_ns: u64, from: u16) void {
         if (self.is_on and self.from == from) return;
         // Often it is a message or two: the window opens as they come.
-        self.window_bytes = 2 * m.o.datagram_bytes;
+        self.window_bytes = 2 * cost(m.o.datagram_bytes);
         self.is_on = true;
         self.from = from;
         self.offset = 0;
@@ -74,6 +89,8 @@ pub const Pulling = struct {
     fn again(self: *Pulling, now_ns: u64) void {
         self.request +%= 1;
         self.got_bytes = 0;
+        self.told_bytes = 0;
+        self.probe_ns = null;
         self.allowed_bytes = self.window_bytes;
         self.is_asked = false;
         self.moved_ns = now_ns;
@@ -91,9 +108,15 @@ pub const Pulling = struct {
         const is_late = now_ns -| self.moved_ns >= self.gap_ns;
         if (self.is_asked and is_late) {
             self.gap_ns = @min(self.gap_ns * 2, limits.ask_max_ns);
-            self.window_bytes = @max(self.window_bytes / 2, m.o.datagram_bytes);
+            self.narrow(m);
+            m.counters.pulls_late += 1;
             self.again(now_ns);
         }
+        if (self.probe_ns == null and self.allowed_bytes > self.told_bytes) {
+            self.probe_ns = now_ns;
+            self.probe_bytes = self.told_bytes;
+        }
+        self.told_bytes = self.allowed_bytes;
         self.is_asked = true;
         self.due_ns = now_ns + self.gap_ns;
         const b = wire.begin(wire.Pull, .pull, image, m.speaker(), m.host.next());
@@ -106,7 +129,33 @@ pub const Pulling = struct {
         const bytes = wire.finish(image, frame.header_bytes + @sizeOf(wire.Pull));
         return m.send_to(self.from, bytes);
     }
+
+    fn narrow(self: *Pulling, m: anytype) void {
+        self.window_bytes = @max(self.window_bytes / 2, cost(m.o.datagram_bytes));
+    }
+
+    /// The log moved on by a FILL of so much.
+    fn widen(self: *Pulling, m: anytype, bytes: u64) void {
+        const most = @max(m.o.pull_window_bytes, 2 * cost(m.o.datagram_bytes));
+        self.window_bytes = @min(self.window_bytes + bytes, most);
+        const patience_ns = limits.pull_round_trips * self.round_trip_ns;
+        self.gap_ns = std.math.clamp(patience_ns, limits.pull_retry_ns, limits.ask_max_ns);
+    }
+
+    fn measure(self: *Pulling, now_ns: u64) void {
+        const asked_ns = self.probe_ns orelse return;
+        if (self.got_bytes <= self.probe_bytes) return;
+        self.probe_ns = null;
+        const took_ns = now_ns -| asked_ns;
+        // What took longer than usual counts at once.
+        self.round_trip_ns = @max(took_ns, (7 * self.round_trip_ns + took_ns) / 8);
+    }
 };
+
+/// What a datagram takes of the socket's buffer of who pulls; both sides count by it.
+fn cost(datagram_bytes: u64) u64 {
+    return datagram_bytes + limits.datagram_overhead_bytes;
+}
 
 // -------------------------------------------------------------------- questions
 
@@ -267,11 +316,12 @@ fn write_entries_again(m: anytype, p: *Peer, image: []align(8) u8) ?u32 {
 
 /// A datagram for one who pulls; they take turns.
 pub fn serve(m: anytype, image: []align(8) u8) ?Send {
-    if (!m.has_pullers) return null;
+    if (!m.has_pullers or m.fills_left == 0) return null;
     for (0..m.peers.len) |_| {
         const p = &m.peers[m.next_peer];
         if (p.id != 0 and p.pull.is_on and p.pull.sent_bytes < p.pull.allowed_bytes) {
             if (write_fill(m, p, image)) |bytes| {
+                m.fills_left -= 1;
                 m.fills_in_turn += 1;
                 if (m.fills_in_turn < limits.fills_per_turn) {
                     return .{ .to = p.address, .bytes = bytes };
@@ -344,7 +394,7 @@ pub fn write_pieces(m: anytype, image: []align(8) u8, s: *Serving, wanted: Wante
         return null;
     }
     const all = wire.finish(image, frame.header_bytes + @sizeOf(wire.Fill) + at);
-    s.sent_bytes += all;
+    s.sent_bytes += cost(all);
     m.counters.fills_sent += 1;
     m.counters.fill_bytes += all;
     return all;
@@ -358,37 +408,59 @@ pub fn on_fill(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
     if (m.phase != .following and m.phase != .fetching) return;
     if (!pull.is_on or p.id != pull.from) return;
     if (!epochs.eql(b.said.epoch, e)) return;
-    const before = m.host.next();
+    const is_asked_for = b.request == pull.request;
+    const is_beyond = begins_beyond(m, h);
     pull.came_ns = now_ns;
+    const bytes = cost(h.length);
+    // An earlier request's answer that was late is as good, if it goes on where the log ends.
+    if (take_pieces(m, now_ns, h)) {
+        m.counters.fill_bytes_taken += h.length;
+        pull.widen(m, bytes);
+        pull.moved_ns = now_ns;
+    }
+    if (is_asked_for) go_on(m, now_ns, bytes, is_beyond);
+    if (m.phase == .following) follower.apply(m, now_ns);
+}
+
+/// More is allowed in good time; where something was lost the request ends.
+fn go_on(m: anytype, now_ns: u64, bytes: u64, is_beyond: bool) void {
+    const pull = &m.puller;
+    pull.got_bytes += bytes;
+    pull.measure(now_ns);
+    if (is_beyond and now_ns -| pull.refused_ns >= limits.pull_retry_ns) {
+        // What lies between was lost, and what follows of this request is of no use.
+        pull.narrow(m);
+        m.counters.pulls_broken += 1;
+        return pull.again(now_ns);
+    }
+    if (pull.got_bytes + pull.window_bytes / 2 >= pull.allowed_bytes) {
+        pull.allowed_bytes = pull.got_bytes + pull.window_bytes;
+    }
+    // Many come in one step: what one of them allows is due, whatever follows it, until it is told.
+    const is_told = pull.allowed_bytes == pull.told_bytes;
+    pull.due_ns = if (is_told) now_ns + pull.gap_ns else now_ns;
+}
+
+/// Something is missing in front of it.
+fn begins_beyond(m: anytype, h: *const frame.Header) bool {
+    const next = m.host.next();
+    if (h.number != next) return h.number > next;
+    var it: wire.PieceIterator = .init(h);
+    return it.next().?.piece.offset > m.puller.offset;
+}
+
+/// True: something of it was of use.
+fn take_pieces(m: anytype, now_ns: u64, h: *const frame.Header) bool {
+    var is_of_use = false;
     var sqn = h.number;
     var it: wire.PieceIterator = .init(h);
     while (it.next()) |item| {
+        const is_new = sqn >= m.host.next();
         if (!take_piece(m, now_ns, sqn, item)) break;
+        is_of_use = is_of_use or is_new;
         if (@as(u64, item.piece.offset) + item.piece.bytes == item.piece.entry.length) sqn += 1;
     }
-    // An earlier request's answer that was late is as good, if it goes on where the log ends.
-    if (m.host.next() > before) {
-        pull.gap_ns = limits.pull_retry_ns;
-        const more = pull.window_bytes + h.length;
-        pull.window_bytes = @min(more, limits.pull_window_bytes);
-    }
-    if (b.request != pull.request) {
-        if (m.phase == .following) follower.apply(m, now_ns);
-        return;
-    }
-    if (h.number > before and m.host.next() == before) {
-        // What lies between was lost, and what follows of this request is of no use.
-        pull.window_bytes = @max(pull.window_bytes / 2, m.o.datagram_bytes);
-        return pull.again(now_ns);
-    }
-    // More is allowed in good time.
-    pull.got_bytes += h.length;
-    pull.moved_ns = now_ns;
-    if (pull.got_bytes + pull.window_bytes / 2 >= pull.allowed_bytes) {
-        pull.allowed_bytes = pull.got_bytes + pull.window_bytes;
-        pull.due_ns = now_ns;
-    } else pull.due_ns = now_ns + pull.gap_ns;
-    if (m.phase == .following) follower.apply(m, now_ns);
+    return is_of_use;
 }
 
 /// Transactions of the leader, in front of their entries.
@@ -407,31 +479,39 @@ fn on_pushed(m: anytype, now_ns: u64, p: *Peer, h: *const frame.Header) void {
 /// False: what follows is of no use either.
 fn take_piece(m: anytype, now_ns: u64, sqn: u64, item: wire.PieceIterator.Item) bool {
     const next = m.host.next();
+    const pull = &m.puller;
     if (sqn < next) {
-        m.puller.offset = 0;
+        pull.offset = 0;
         return true;
     }
-    if (sqn > next or item.piece.offset != m.puller.offset) return false;
+    if (sqn > next or item.piece.offset != pull.offset) return false;
     if (m.phase == .following and sqn >= m.join.first and !m.join.is_adopted) {
         follower.follow_cursors(m);
-        if (!m.join.is_adopted) return false;
+        if (!m.join.is_adopted) {
+            pull.refused_ns = now_ns;
+            return false;
+        }
     }
     if (!m.host.knows_stream(&item.piece.entry)) {
-        m.puller.unknown = item.piece.entry;
+        pull.unknown = item.piece.entry;
+        pull.refused_ns = now_ns;
         if (!m.stream_ask.is_on()) m.stream_ask.begin(now_ns);
         return false;
     }
     follower.enter_era(m, sqn);
     switch (m.host.append_fill(&item.piece.entry, item.piece.offset, item.bytes)) {
-        .more => m.puller.offset += item.piece.bytes,
+        .more => pull.offset += item.piece.bytes,
         .ok => {
-            m.puller.offset = 0;
-            m.stalled_since_ns = 0;
+            // What follows may be missing here too: `apply` says when the stage has it again.
+            pull.offset = 0;
             m.ack_due = true;
         },
-        .no_memory => return false,
+        .no_memory => {
+            pull.refused_ns = now_ns;
+            return false;
+        },
         .bad => {
-            m.puller.offset = 0;
+            pull.offset = 0;
             return false;
         },
     }

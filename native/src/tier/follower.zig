@@ -273,7 +273,11 @@ pub fn tick(m: anytype, now_ns: u64) void {
     }
     if (v.session != .connected or m.is_observer()) return;
     if (v.running == std.math.maxInt(u32)) {
-        // The throne is empty.
+        // The throne is empty. One far behind would have to fetch all that first.
+        if (m.leader_next -| m.host.next() > m.o.sync_max_diff) {
+            const until_ns = now_ns + @max(limits.blank_delay_ns, m.o.session_timeout_ns / 4);
+            m.stand_aside_until_ns = @max(m.stand_aside_until_ns, until_ns);
+        }
         m.phase = .idle;
         m.join = .{};
         // Who led is greeted anew if it leads again.
@@ -304,14 +308,15 @@ fn chase(m: anytype, now_ns: u64) void {
     const is_before = next < m.join.next and !has_entry;
     const is_stalled = has_entry and m.stalled_since_ns != 0 and
         now_ns -| m.stalled_since_ns >= limits.missing_patience_ns;
-    if (is_far or is_before or is_stalled or m.puller.is_on and !has_entry) {
+    // Once it goes on it ends where the stage has what comes next: what was not staged while the
+    // log was far behind is missing as a whole, not by a message.
+    const goes_on = m.puller.is_on and (!has_entry or m.stalled_since_ns != 0);
+    if (is_far or is_before or is_stalled or goes_on) {
         m.nak.end();
         return m.puller.want(m, now_ns, m.leader_id);
     }
-    if (has_entry) {
-        m.nak.end();
-        return m.puller.end();
-    }
+    m.puller.end();
+    if (has_entry) return m.nak.end();
     if (!m.nak.is_on()) m.nak = .{
         .due_ns = now_ns + limits.nak_backoff_ns,
         .gap_ns = limits.nak_retry_ns,

@@ -34,11 +34,18 @@ pub const nak_backoff_ns = 100 * us;
 pub const nak_retry_ns = 2 * ms;
 /// Follower further behind than this many entries pull instead of asking for entries.
 pub const pull_lag = ring_entries / 4;
-/// Bytes under way to one who pulls; its socket's buffer takes them.
+/// Bytes under way to one who pulls, where its socket's buffer is not known.
 pub const pull_window_bytes = 96 * 1024;
-pub const pull_retry_ns = 3 * ms;
-/// FILL datagrams in a row to one who pulls, between other work.
+/// What the kernel keeps of a datagram besides its bytes, about.
+pub const datagram_overhead_bytes = 832;
+/// An answer is waited for so long at least: a thread may have to wait for its core.
+pub const pull_retry_ns = 10 * ms;
+/// After so many times what an answer took lately something was lost.
+pub const pull_round_trips = 4;
+/// FILL datagrams in a row to one who pulls.
 pub const fills_per_turn = 8;
+/// FILL datagrams in one step: what is live waits for no more than these.
+pub const fills_per_step = 8;
 /// Heartbeats behind the last entry: 1, 4, 16 ms ... up to the configured interval.
 pub const heartbeat_first_ns = 1 * ms;
 /// With `AsynchronousSqn: 1` entries wait so long for others, unless a datagram is full.

@@ -98,6 +98,8 @@ pub const Options = struct {
     datagram_bytes: u32,
     /// `GroupKey` of the context; null: nothing is sealed.
     group_key: ?seal.GroupKey = null,
+    /// What the socket's buffer takes of answers to PULL.
+    pull_window_bytes: u32 = limits.pull_window_bytes,
     seed: u64,
 };
 
@@ -168,8 +170,13 @@ pub const Counters = struct {
     entries_again: u64 = 0,
     naks_sent: u64 = 0,
     pulls_sent: u64 = 0,
+    /// Requests that ended because nothing came for too long, and because of a gap.
+    pulls_late: u64 = 0,
+    pulls_broken: u64 = 0,
     fills_sent: u64 = 0,
     fill_bytes: u64 = 0,
+    /// Of FILL datagrams that moved the log on here.
+    fill_bytes_taken: u64 = 0,
     flow_controlled: u64 = 0,
     elections: u64 = 0,
 };
@@ -274,6 +281,8 @@ pub fn Member(comptime Host: type) type {
         peers: [limits.peers_max]Peer = @splat(.{}),
         next_peer: u32 = 0,
         fills_in_turn: u32 = 0,
+        /// FILL datagrams that may go before the next `tick`.
+        fills_left: u32 = 0,
         /// Somebody may wait for an answer, or pull.
         has_dues: bool = false,
         has_pullers: bool = false,
@@ -790,6 +799,7 @@ pub fn Member(comptime Host: type) type {
         /// Each step. `lease_until_ns`: until when the session is surely alive, on the same clock.
         pub fn tick(self: *Self, now_ns: u64, wall_ms: u64, lease_until_ns: u64) void {
             self.lease_until_ns = lease_until_ns;
+            self.fills_left = limits.fills_per_step;
             if (self.view == null) return;
             switch (self.phase) {
                 .separate, .left => return,

@@ -2,6 +2,7 @@
 //! can go wrong is the simulator's.
 
 const std = @import("std");
+const limits = @import("limits.zig");
 const member = @import("member.zig");
 const seal = @import("../wire/seal.zig");
 const abi = @import("../abi.zig");
@@ -203,4 +204,101 @@ test "members make way for the one that the operator chose, for a while" {
         }
     }.holds);
     try expect(t.now_ns - began_ns >= 5000 * ms);
+}
+
+/// Two lead and follow with a log, the third one has nothing; what the pull costs.
+const Cost = struct { sent: u64, taken: u64, late: u64, took_ms: u64 };
+
+fn catch_up(delay_ns: u64, fill_lost_of: u32, messages: u64) !Cost {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.start(0);
+    t.start(1);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.leads() != null and x.members[x.leads().?].role() == .active;
+        }
+    }.holds);
+    t.stage_everywhere(0, messages, 2);
+    try t.run_until(Tier.has_all);
+    t.delay_ns = delay_ns;
+    t.fill_lost_of = fill_lost_of;
+    const from_ns = t.now_ns;
+    t.start(2);
+    try t.run_until(Tier.has_all);
+    try t.run_until(Tier.has_two_followers);
+    return .{
+        .late = t.members[2].counters.pulls_late,
+        .took_ms = (t.now_ns - from_ns) / ms,
+        .sent = t.members[t.leads().?].counters.fill_bytes,
+        .taken = t.members[2].counters.fill_bytes_taken,
+    };
+}
+
+test "whatever comes in one step, more is asked for before the last datagram is there" {
+    const cost = try catch_up(1 * ms, 0, 20_000);
+    try expectEqual(0, cost.late);
+    // 800 datagrams, 42 under way; a request that has to time out takes 10 ms for these.
+    try expect(cost.took_ms <= 150);
+}
+
+test "answers that take longer than a request waits at first are not sent twice" {
+    const cost = try catch_up(8 * ms, 0, 20_000);
+    try expect(cost.taken > 20_000 * 8);
+    try expect(cost.sent * 4 <= cost.taken * 5);
+}
+
+test "where a datagram of a hundred is lost a log still costs less than three times its bytes" {
+    const cost = try catch_up(1 * ms, 100, 20_000);
+    try expect(cost.sent <= cost.taken * 3);
+}
+
+test "what a follower's senders never brought it pulls in one go, not a message at a time" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    for (0..member_count) |i| t.start(i);
+    try t.run_until(Tier.has_two_followers);
+    const lacks = (t.leads().? + 1) % member_count;
+    t.delay_ns = 1 * ms;
+    // It hears of all entries, so that it is not far behind, and has none of the messages.
+    const messages = @min(5000, limits.pull_lag / 2);
+    t.stage_everywhere(0, messages, lacks);
+    const from_ns = t.now_ns;
+    try t.run_until(Tier.has_all);
+    // 25 of them in a datagram, and two datagrams in each 5 ms were 10,000 in a second.
+    try expect((t.now_ns - from_ns) / ms <= 60 + messages / 25);
+}
+
+test "one far behind lets others try to lead first" {
+    const gpa = std.testing.allocator;
+    const t = try Tier.make(gpa, 1);
+    defer t.free(gpa);
+    t.start(0);
+    t.start(1);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.leads() != null and x.members[x.leads().?].role() == .active;
+        }
+    }.holds);
+    t.stage_everywhere(0, 20_000, 2);
+    try t.run_until(Tier.has_all);
+    t.delay_ns = 8 * ms;
+    t.start(2);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.hosts[2].next() > 500;
+        }
+    }.holds);
+    try expect(t.hosts[2].next() < 15_000);
+    // A blank one and a dead one are too many: who wins waits. But the one with the log tries.
+    t.kill(t.leads().?);
+    try t.run_until(struct {
+        fn holds(x: *Tier) bool {
+            return x.view.running != tree.nobody;
+        }
+    }.holds);
+    try expect(t.view.running != 2);
+    try expectEqual(0, t.members[2].counters.elections);
 }

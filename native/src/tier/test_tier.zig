@@ -2,6 +2,7 @@
 //! logs and stages in memory. What goes wrong is up to who uses it.
 
 const std = @import("std");
+const frame = @import("../wire/frame.zig");
 const wire = @import("../wire/tier_frame.zig");
 const epochs = @import("epoch.zig");
 const tree = @import("tree.zig");
@@ -162,6 +163,20 @@ pub const Tier = struct {
     image: [2048]u8 align(8) = undefined,
     /// Datagrams of the last step.
     sent_in_step: u64 = 0,
+    /// How long every datagram takes; 0: none.
+    delay_ns: u64 = 0,
+    /// One of so many FILL datagrams is lost; 0: none. Only where nothing is sealed.
+    fill_lost_of: u32 = 0,
+    fills: u32 = 0,
+    under_way: std.ArrayList(*UnderWay) = .empty,
+
+    const UnderWay = struct {
+        at_ns: u64,
+        from: usize,
+        to: usize,
+        length: u32,
+        bytes: [1472]u8 align(8),
+    };
 
     pub const names = [member_count]member.MemberOptions{
         .{ .id = 11, .name = "a" },
@@ -222,6 +237,8 @@ pub const Tier = struct {
 
     pub fn free(t: *Tier, gpa: std.mem.Allocator) void {
         for (&t.members) |*m| m.deinit(gpa);
+        for (t.under_way.items) |x| gpa.destroy(x);
+        t.under_way.deinit(gpa);
         for (&t.hosts) |*h| h.deinit();
         gpa.destroy(t);
     }
@@ -298,12 +315,49 @@ pub const Tier = struct {
                 for (0..member_count) |j| {
                     if (!t.alive[j] or j == i) continue;
                     if (send.to) |to| if (!to.eql(address(j))) continue;
-                    var copy: [2048]u8 align(8) = undefined;
-                    @memcpy(copy[0..bytes.len], bytes);
-                    t.members[j].on_datagram(t.now_ns, address(i), copy[0..bytes.len]);
+                    t.carry(i, j, bytes);
                 }
             }
         }
+        t.arrive();
+    }
+
+    fn carry(t: *Tier, from: usize, to: usize, bytes: []align(8) const u8) void {
+        const h: *const frame.Header = @ptrCast(bytes.ptr);
+        if (h.type == @backingInt(wire.Type.fill)) {
+            t.fills += 1;
+            if (t.fill_lost_of > 0 and t.fills % t.fill_lost_of == 0) return;
+        }
+        if (t.delay_ns == 0) {
+            var copy: [2048]u8 align(8) = undefined;
+            @memcpy(copy[0..bytes.len], bytes);
+            return t.members[to].on_datagram(t.now_ns, address(from), copy[0..bytes.len]);
+        }
+        const gpa = t.hosts[0].gpa;
+        const x = gpa.create(UnderWay) catch @panic("out of memory");
+        x.* = .{
+            .at_ns = t.now_ns + t.delay_ns,
+            .from = from,
+            .to = to,
+            .length = @intCast(bytes.len),
+            .bytes = undefined,
+        };
+        @memcpy(x.bytes[0..bytes.len], bytes);
+        t.under_way.append(gpa, x) catch @panic("out of memory");
+    }
+
+    /// All take the same time: what was sent first comes first.
+    fn arrive(t: *Tier) void {
+        var n: usize = 0;
+        for (t.under_way.items) |x| {
+            if (x.at_ns > t.now_ns) break;
+            n += 1;
+            if (t.alive[x.to]) {
+                t.members[x.to].on_datagram(t.now_ns, address(x.from), x.bytes[0..x.length]);
+            }
+            t.hosts[0].gpa.destroy(x);
+        }
+        t.under_way.replaceRangeAssumeCapacity(0, n, &.{});
     }
 
     pub fn run_until(t: *Tier, comptime holds: fn (*Tier) bool) !void {

@@ -397,6 +397,14 @@ pub fn kernel_drops(fd: i32) ?u32 {
     return info[drops_index];
 }
 
+/// Bytes that the kernel granted to the receive buffer; it keeps twice as many, for what it adds to
+/// each datagram.
+pub fn receive_buffer(fd: i32) u32 {
+    var doubled: c_int = 0;
+    if (get_option(fd, linux.SOL.SOCKET, linux.SO.RCVBUF, &doubled) != 0) return 0;
+    return @intCast(@divTrunc(@max(doubled, 0), 2));
+}
+
 /// Most bytes of datagrams of `segment_bytes` that go out in one send: 44 of 1,472, for example.
 pub fn run_bytes(segment_bytes: u32) u32 {
     assert(segment_bytes > 0 and segment_bytes <= datagram_bytes_max);
@@ -548,9 +556,7 @@ fn set_receive_buffer(fd: i32, asked_bytes: u32) GrantedBuffer {
     // Forced goes over net.core.rmem_max; it takes CAP_NET_ADMIN.
     const forced = set_int(fd, linux.SOL.SOCKET, linux.SO.RCVBUFFORCE, bytes) == 0;
     if (!forced) _ = set_int(fd, linux.SOL.SOCKET, linux.SO.RCVBUF, bytes);
-    var doubled: c_int = 0;
-    if (get_option(fd, linux.SOL.SOCKET, linux.SO.RCVBUF, &doubled) != 0) doubled = 0;
-    return .{ .bytes = @intCast(@divTrunc(doubled, 2)), .forced = forced };
+    return .{ .bytes = receive_buffer(fd), .forced = forced };
 }
 
 fn set_send_buffer(fd: i32, asked_bytes: u32) void {
