@@ -30,7 +30,7 @@ export interface TierMember {
   readonly name: string;
   readonly workDir: string;
   readonly journals: string[];
-  /** Lives that ended in SEPARATE, by journal: what they were given in this range is theirs only. */
+  /** Lives that ended in SEPARATE, by journal, with the range that the tier does not have. */
   readonly separated: Map<string, { readonly first: number; readonly last: number }>;
   node: Node | null;
   /** Stopped by SIGSTOP: it is not asked, and its last role is an old one. */
