@@ -111,6 +111,8 @@ export interface Commands {
   send: { in: SendRun; out: SendResult };
   /** Ends the transmitter's run after the message it is at. */
   halt: { in: { context: string; topic: string }; out: null };
+  /** How many messages the transmitter's run has had accepted so far. */
+  accepted: { in: { context: string; topic: string }; out: number };
   ready: { in: TxWait; out: boolean };
   flush: { in: TxWait; out: boolean };
   connected: { in: TxWait & { receivers: number }; out: boolean };

@@ -237,7 +237,7 @@ async function poll(m: Member, isRunning: () => boolean): Promise<void> {
 // Sending
 
 /** The run of each transmitter, by context and topic: to end it early. */
-const running = new Map<string, { halted: boolean }>();
+const running = new Map<string, { halted: boolean; accepted: number }>();
 /** Of the last message of 1 MiB or more. */
 let lastHash: string | null = null;
 
@@ -267,7 +267,7 @@ async function send(run: SendRun): Promise<Commands["send"]["out"]> {
   let sent = 0;
   let blocked = 0;
   let status: RcmStatus = RcmStatus.OK;
-  const mine = { halted: false };
+  const mine = { halted: false, accepted: 0 };
   running.set(`${run.context}/${run.topic}`, mine);
   while (sent < run.count && !mine.halted) {
     if (run.perSecond !== undefined) {
@@ -278,6 +278,7 @@ async function send(run: SendRun): Promise<Commands["send"]["out"]> {
     status = sendOne(tx, run, first + sent);
     if (status === RcmStatus.OK) {
       sent += 1;
+      mine.accepted = sent;
       if (sent % PER_TURN === 0) await turn();
     } else if (status === RcmStatus.WOULD_BLOCK) {
       blocked += 1;
@@ -431,6 +432,7 @@ const handlers: Handlers = {
     if (run !== undefined) run.halted = true;
     return null;
   },
+  accepted: ({ context, topic }) => running.get(`${context}/${topic}`)?.accepted ?? 0,
   ready: async ({ context, topic, timeoutMs }) =>
     await transmitter(context, topic).ready(waitOf(timeoutMs)),
   flush: async ({ context, topic, timeoutMs }) =>

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { RcmConfigInput } from "../../../mod.ts";
 import { type Bed, LIMIT_MS, type Node, runtimes, until } from "./driver.ts";
@@ -35,7 +36,13 @@ export interface TierMember {
   readonly journals: string[];
   /** Of transactions, a life each. */
   readonly results: string[];
+  /** Lives that ended in SEPARATE, by journal, with the range that the tier does not have. */
+  readonly separated: Map<string, { readonly first: number; readonly last: number }>;
   node: Node | null;
+  /** Stopped by SIGSTOP: it is not asked, and its last role is an old one. */
+  isAway: boolean;
+  /** The first of its lives that had the record it has now. */
+  recordSince: number;
 }
 
 /** A tier of a test. */
@@ -46,6 +53,10 @@ export interface Tier {
   /** A life of a member begins; resolves when `start` does. */
   start(place: number): Promise<Node>;
   kill(place: number): Promise<void>;
+  /** The record of a member that does not run is gone. */
+  wipe(place: number): void;
+  /** A member is in SEPARATE: notes the range that its OUT_OF_SYNC has told, and kills it. */
+  separate(place: number): Promise<void>;
   /** A node with a sender; its window goes on where an earlier one of the name was. */
   sender(place: number): Promise<Node>;
   /** Place of the member whose last role is ACTIVE or SINGLE, of those that run. */
@@ -96,19 +107,22 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
     workDir: join(bed.folder, `work-${name}`),
     journals: [],
     results: [],
+    separated: new Map(),
     node: null,
+    isAway: false,
+    recordSince: 0,
   }));
 
   function roleOf(member: TierMember): string | null {
     return member.node?.roles.at(-1)?.role ?? null;
   }
 
-  const running = () => members.filter(({ node }) => node !== null);
+  const running = () => members.filter(({ node, isAway }) => node !== null && !isAway);
 
   function leader(): number | null {
     const place = members.findIndex((member) => {
       const role = roleOf(member);
-      return role === "ACTIVE" || role === "SINGLE";
+      return !member.isAway && (role === "ACTIVE" || role === "SINGLE");
     });
     return place < 0 ? null : place;
   }
@@ -146,6 +160,21 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
       const node = member.node;
       member.node = null;
       await node?.kill();
+    },
+    wipe(place) {
+      const member = members[place]!;
+      assert.equal(member.node, null, `${member.name} does not run`);
+      rmSync(member.workDir, { recursive: true, force: true });
+      member.recordSince = member.journals.length;
+    },
+    async separate(place) {
+      const member = members[place]!;
+      const { lossStart, lossEnd } = await member.node!.event({ type: "OUT_OF_SYNC" });
+      // Lives of the same record were given the same.
+      for (const path of member.journals.slice(member.recordSince)) {
+        member.separated.set(path, { first: lossStart, last: lossEnd });
+      }
+      await this.kill(place);
     },
     async sender(place) {
       const node = await bed.node(runtimes[(place + 1) % 2]!, config, {
@@ -186,6 +215,16 @@ export function makeTier(bed: Bed, wish: TierWish): Tier {
   };
 }
 
+/** A run of messages that a life of a sender has sent. */
+export interface SenderLife {
+  readonly sender: string;
+  /** Of this life only; its messages are of at least 16 bytes. */
+  readonly seed: number;
+  readonly accepted: number;
+  /** False: it was killed, and may have accepted more after it was asked. */
+  readonly isExact: boolean;
+}
+
 /** What the comparison has found. */
 export interface TierHistory {
   /** One past the last sqn that anybody was given. */
@@ -196,13 +235,16 @@ export interface TierHistory {
 
 /**
  * Compares all lives of all members: sqn to message and time is one function; each life's sqns are
- * contiguous from 0 on (replay included); every stream's numbers are contiguous, each once.
+ * contiguous from 0 on (replay included); every stream's numbers are contiguous, each once. What a
+ * life that ended in SEPARATE was given in the range it told is compared with nothing.
  *
  * @param expected how many messages each sender's calls have accepted; absent: not compared
+ * @param lives of senders, in their order; absent: not compared
  */
 export function checkTier(
   tier: Tier,
   expected: Readonly<Record<string, number>> = {},
+  senderLives: readonly SenderLife[] = [],
 ): TierHistory {
   const order = new Map<number, JournalEntry>();
   let deliveries = 0;
@@ -211,12 +253,17 @@ export function checkTier(
   for (const member of tier.members) {
     for (const path of member.journals) {
       const entries = readJournal(path);
+      const range = member.separated.get(path);
       lives += 1;
       deliveries += entries.length;
       entries.forEach((entry, at) => {
         const where = `${member.name}, life ${member.journals.indexOf(path)}`;
         assert.equal(entry.sqn, at, `${where}: place ${at} has sqn ${entry.sqn}`);
         assert.ok(entry.isRight, `${where}: sqn ${entry.sqn} has a wrong byte`);
+        if (range !== undefined && entry.sqn >= range.first) {
+          assert.ok(entry.sqn <= range.last, `${where}: given ${entry.sqn}, behind OUT_OF_SYNC`);
+          return;
+        }
         const known = order.get(entry.sqn);
         if (known === undefined) order.set(entry.sqn, entry);
         else {
@@ -227,15 +274,26 @@ export function checkTier(
     }
   }
   const numbers = new Map<string, number>();
+  const runs = new Map<number, number>();
   for (let sqn = 0; sqn < next; sqn += 1) {
     const entry = order.get(sqn);
     assert.ok(entry !== undefined, `sqn ${sqn} was given to nobody`);
     const due = numbers.get(entry.from) ?? 0;
     assert.equal(entry.no, due, `sqn ${sqn}: ${entry.from} ${entry.no}, ${due} was due`);
     numbers.set(entry.from, due + 1);
+    const index = runs.get(entry.seed) ?? 0;
+    if (senderLives.length > 0) {
+      assert.equal(entry.index, index, `sqn ${sqn}: ${entry.from}, seed ${entry.seed}`);
+    }
+    runs.set(entry.seed, index + 1);
   }
   for (const [sender, count] of Object.entries(expected)) {
     assert.equal(numbers.get(sender) ?? 0, count, `messages of ${sender}`);
+  }
+  for (const { sender, seed, accepted, isExact } of senderLives) {
+    const got = runs.get(seed) ?? 0;
+    const isAll = isExact ? got === accepted : got >= accepted;
+    assert.ok(isAll, `${sender}, seed ${seed}: ${accepted} accepted, ${got} delivered`);
   }
   return { next, deliveries, lives };
 }
