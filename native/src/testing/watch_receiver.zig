@@ -286,7 +286,8 @@ pub fn delivered(c: *Cluster, node: *ReceiverNode, d: *const record.Descriptor) 
         return;
     }
     const check = &node.checks[w.index];
-    w.published.now().has_tail = w.in_flight and d.region > 0;
+    // Who reads in place may have what its sender did not live to finish, copied or not.
+    w.published.now().has_tail = w.in_flight and in_place.is_read(node, w);
     const bytes = in_place.true_bytes(c, node, w, d, h.msg_no);
     check.deliver(&c.verdict, c.now_ns, &w.published, h.msg_no, bytes, @truncate(d.args));
     recorded.remember(node, d, w, check.epoch);
