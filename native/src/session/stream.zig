@@ -7,6 +7,8 @@
 //!
 //! A stream has a position as long as the process lives: a sender that restarts, or is silent for a
 //! while, goes on from it. Numbers are never skipped without MESSAGE_LOSS and the exact range.
+//!
+//! Long because a stream is one state with its doors, and cut it would be no easier to follow.
 
 const std = @import("std");
 const abi = @import("../abi.zig");
