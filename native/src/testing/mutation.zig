@@ -145,6 +145,9 @@ fn first_seed(mutant: Mutant) u64 {
         .result_own_again,
         .result_told_early,
         => tier_scenario.first_results_seed,
+        // From the first seed on each takes more than 100 million events.
+        .tier_promise_and_commit => tier_scenario.first_seed + 100_000_030,
+        .tier_longest_log => tier_scenario.first_seed + 100_000_450,
         else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
             tier_scenario.first_seed
         else
