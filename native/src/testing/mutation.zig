@@ -145,13 +145,17 @@ fn first_seed(mutant: Mutant) u64 {
         .result_own_again,
         .result_told_early,
         => tier_scenario.first_results_seed,
+        else => first_seed_of_tier(mutant) orelse 1,
+    };
+}
+
+fn first_seed_of_tier(mutant: Mutant) ?u64 {
+    const first = tier_scenario.first_seed;
+    return switch (mutant) {
         // From the first seed on each takes more than 100 million events.
-        .tier_promise_and_commit => tier_scenario.first_seed + 100_000_030,
-        .tier_longest_log => tier_scenario.first_seed + 100_000_450,
-        else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_"))
-            tier_scenario.first_seed
-        else
-            1,
+        .tier_promise_and_commit => first + 100_000_030,
+        .tier_longest_log => first + 100_000_450,
+        else => if (std.mem.startsWith(u8, @tagName(mutant), "tier_")) first else null,
     };
 }
 
