@@ -89,11 +89,7 @@ fn successor_of_single(policy: @import("member.zig").Policy) !bool {
     const t = try Tier.make_with(gpa, .{ .policy = policy });
     defer t.free(gpa);
     t.start(0);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.members[0].role() == .single;
-        }
-    }.holds);
+    try t.run_until(Tier.is_first_single);
     t.stage_everywhere(0, 50, null);
     try t.run_until(Tier.has_all);
     t.kill(0);

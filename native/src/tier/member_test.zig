@@ -26,11 +26,7 @@ test "members elect a leader, agree on the order, and go on when the leader dies
     try t.run_until(Tier.has_all);
     const first = t.leads().?;
     t.kill(first);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.leads() != null and x.members[x.leads().?].role() == .active;
-        }
-    }.holds);
+    try t.run_until(Tier.is_active);
     const second = t.leads().?;
     try expect(second != first);
     t.stage_everywhere(1000, 1500, null);
@@ -46,11 +42,7 @@ test "a follower pulls what its senders no longer have, and a late one the whole
     defer t.free(gpa);
     t.start(0);
     t.start(1);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.leads() != null and x.members[x.leads().?].role() == .active;
-        }
-    }.holds);
+    try t.run_until(Tier.is_active);
     const lacks = 1 - t.leads().?;
     t.stage_everywhere(0, 700, lacks);
     try t.run_until(Tier.has_all);
@@ -65,11 +57,7 @@ test "alone a member is SINGLE, and its successor needs its log" {
     const t = try Tier.make(gpa, 1);
     defer t.free(gpa);
     t.start(0);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.members[0].role() == .single;
-        }
-    }.holds);
+    try t.run_until(Tier.is_first_single);
     t.stage_everywhere(0, 50, null);
     try t.run_until(Tier.has_all);
     t.kill(0);
@@ -181,11 +169,7 @@ test "what the operator asked of a member that is not there keeps nobody else fr
     defer t.free(gpa);
     t.view.forced = 2;
     t.start(0);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.members[0].role() == .single;
-        }
-    }.holds);
+    try t.run_until(Tier.is_first_single);
     try expectEqual(tree.nobody, t.view.forced);
 }
 
@@ -198,11 +182,7 @@ test "members make way for the one that the operator chose, for a while" {
     t.view.present |= tree.set_of(2);
     t.start(0);
     const began_ns = t.now_ns;
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.members[0].role() == .single;
-        }
-    }.holds);
+    try t.run_until(Tier.is_first_single);
     try expect(t.now_ns - began_ns >= 5000 * ms);
 }
 
@@ -215,11 +195,7 @@ fn catch_up(delay_ns: u64, fill_lost_of: u32, messages: u64) !Cost {
     defer t.free(gpa);
     t.start(0);
     t.start(1);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.leads() != null and x.members[x.leads().?].role() == .active;
-        }
-    }.holds);
+    try t.run_until(Tier.is_active);
     t.stage_everywhere(0, messages, 2);
     try t.run_until(Tier.has_all);
     t.delay_ns = delay_ns;
@@ -277,11 +253,7 @@ test "one far behind lets others try to lead first" {
     defer t.free(gpa);
     t.start(0);
     t.start(1);
-    try t.run_until(struct {
-        fn holds(x: *Tier) bool {
-            return x.leads() != null and x.members[x.leads().?].role() == .active;
-        }
-    }.holds);
+    try t.run_until(Tier.is_active);
     t.stage_everywhere(0, 20_000, 2);
     try t.run_until(Tier.has_all);
     t.delay_ns = 8 * ms;

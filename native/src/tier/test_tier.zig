@@ -375,6 +375,15 @@ pub const Tier = struct {
         return null;
     }
 
+    pub fn is_active(t: *Tier) bool {
+        const l = t.leads() orelse return false;
+        return t.members[l].role() == .active;
+    }
+
+    pub fn is_first_single(t: *Tier) bool {
+        return t.members[0].role() == .single;
+    }
+
     pub fn has_two_followers(t: *Tier) bool {
         const l = t.leads() orelse return false;
         var followers: u32 = 0;
